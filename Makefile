@@ -1,0 +1,56 @@
+# One verb per need. `make venv` is the set-up that every other verb does by itself.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+FAST := not slow and not gpu and not hardware
+
+# Small arrays gain nothing from threads, and several processes share the machine.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: venv demo test test-all format type lint wheel bench clean
+
+venv: $(STAMP)
+
+# The build backend comes from constraints.txt too, hence no build isolation.
+$(STAMP): pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[train,dev]"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/simreal demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+type: $(STAMP)
+	$(BIN)/mypy
+
+test: lint type
+	$(BIN)/python -m pytest -m "$(FAST)"
+
+test-all: lint type
+	$(BIN)/python -m pytest -m "not gpu and not hardware"
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+# Build the wheel, install it alone in a clean environment outside the checkout, and use it there.
+wheel: $(STAMP)
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --no-isolation --outdir dist
+	"$(PYTHON)" -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
+	cd build && wheel/bin/simreal --help > /dev/null && wheel/bin/simreal list && wheel/bin/simreal info
+
+bench: $(STAMP)
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,84 @@
+"""What a policy's output means: from numbers in [-1, 1] to commands of named actuators."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simreal.core.robot import Robot
+from simreal.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionTerm:
+    """Describe the command of one joint.
+
+    The command is `offset + scale * clip(action, -1, 1)`.
+
+    Attributes:
+        joint: Actuated joint.
+        scale: Command at action 1, beside the offset [Nm, or rad for a position actuator].
+        offset: Command at action 0 [Nm or rad].
+    """
+
+    joint: str
+    scale: float
+    offset: float = 0.0
+
+
+class ActionMap:
+    """Turn actions into commands for every actuator of a robot.
+
+    Actuators without a term get a constant: 0 Nm, or the default position for position actuators.
+    """
+
+    def __init__(self, terms: Sequence[ActionTerm], robot: Robot) -> None:
+        """Resolve the joints by name.
+
+        Args:
+            terms: One per action entry, in the order of the policy's output.
+            robot: The robot.
+
+        Raises:
+            UnknownNameError: A term names a joint without an actuator.
+            ConfigError: A joint has two terms, or there are none.
+        """
+        names = [actuator.joint for actuator in robot.actuators]
+        for term in terms:
+            if term.joint not in names:
+                raise unknown_name(f"actuated joint of robot '{robot.name}'", term.joint, names)
+        if not terms or len({t.joint for t in terms}) != len(terms):
+            raise ConfigError(
+                f"an action needs at least one term and one per joint, got {[t.joint for t in terms]}"
+            )
+        self.terms = tuple(terms)
+        self.joints = tuple(term.joint for term in terms)
+        self.dim = len(terms)
+        self.index = np.array([names.index(term.joint) for term in terms])
+        self.scale = np.array([term.scale for term in terms], dtype=np.float64)
+        self.offset = np.array([term.offset for term in terms], dtype=np.float64)
+        self.idle = np.array(
+            [
+                robot.joint(a.joint).default if a.kind == "position" else 0.0
+                for a in robot.actuators
+            ],
+            dtype=np.float64,
+        )
+
+    def command(self, action: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Write the commands of all actuators.
+
+        Args:
+            action: Clipped actions (N, dim).
+            out: (N, A) [Nm or rad]; rows of idle actuators keep their constant.
+
+        Returns:
+            `out`.
+        """
+        out[:, self.index] = action * self.scale + self.offset
+        return out
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return the JSON form of the terms."""
+        return [{"joint": t.joint, "scale": t.scale, "offset": t.offset} for t in self.terms]

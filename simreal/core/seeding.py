@@ -1,0 +1,90 @@
+"""Random numbers that depend on seed, world, episode and purpose, and on nothing else.
+
+Every draw comes from a counter-based generator whose counter is the purpose and the episode and whose
+key is the seed and the world. So results do not depend on how worlds are spread over processes, in
+which order they end, or whether a run was interrupted: there is no generator state to save.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """Name what random numbers are for."""
+
+    INITIAL = 1
+    DYNAMICS = 2
+    SENSING = 3
+    ACTUATION = 4
+    STARTUP = 5
+    STAGGER = 6
+    DROPOUT = 7
+
+
+def generator(
+    seed: int, world: int, episode: int, stream: Stream, block: int = 0
+) -> np.random.Generator:
+    """Return the generator of one purpose in one episode of one world.
+
+    Args:
+        seed: Seed of the run.
+        world: Index of the world in the whole batch.
+        episode: Number of the episode in this world.
+        stream: Purpose.
+        block: Number of the block, for streams that are drawn in blocks.
+    """
+    key = np.array([seed, world], dtype=np.uint64)
+    counter = np.array([0, block, episode, int(stream)], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+class NoiseBlocks:
+    """Serve per-step random numbers for N worlds, drawn a block of steps at a time.
+
+    The numbers of a step depend only on seed, world, episode, stream and step, so they need no
+    checkpoint: any step can be asked for at any time.
+    """
+
+    def __init__(
+        self, seed: int, num_worlds: int, width: int, stream: Stream, *, uniform: bool, block: int = 128
+    ) -> None:
+        """Allocate one block per world.
+
+        Args:
+            seed: Seed of the run.
+            num_worlds: N.
+            width: Numbers per step, D.
+            stream: Purpose.
+            uniform: Uniform on [0, 1) if true, else standard normal.
+            block: Steps per block.
+        """
+        self.seed, self.stream, self.uniform, self.block = seed, stream, uniform, block
+        self._values = np.zeros((num_worlds, block, width))
+        self._tags = np.full((num_worlds, 2), -1, dtype=np.int64)  # episode, block held
+        self._rows = np.arange(num_worlds)
+
+    def at(self, episode: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Return the numbers of one step in every world (N, D).
+
+        Args:
+            episode: Episode number of each world (N,).
+            step: Step number in the episode of each world (N,).
+        """
+        block = step // self.block
+        stale = (self._tags[:, 0] != episode) | (self._tags[:, 1] != block)
+        if stale.any():
+            for world in np.flatnonzero(stale):
+                self._fill(int(world), int(episode[world]), int(block[world]))
+        return self._values[self._rows, step % self.block]
+
+    def reseed(self, seed: int) -> None:
+        """Go on with the numbers of another seed."""
+        self.seed = seed
+        self._tags[:] = -1
+
+    def _fill(self, world: int, episode: int, block: int) -> None:
+        rng = generator(self.seed, world, episode, self.stream, block)
+        shape = self._values.shape[1:]
+        self._values[world] = rng.random(shape) if self.uniform else rng.standard_normal(shape)
+        self._tags[world] = (episode, block)

@@ -1,0 +1,15 @@
+"""Where a task lives: engine, dynamics, sensing, actuation, randomization, and the runtime of it all."""
+
+from simreal.domains.domain import Actuation, Domain, Sensing
+from simreal.domains.randomization import Randomization, Randomized
+from simreal.domains.vec_env import SimVecEnv, StepResult
+
+__all__ = [
+    "Actuation",
+    "Domain",
+    "Randomization",
+    "Randomized",
+    "Sensing",
+    "SimVecEnv",
+    "StepResult",
+]

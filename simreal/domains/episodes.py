@@ -1,0 +1,133 @@
+"""The book-keeping of episodes: lengths, returns per reward term, success, and why they ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simreal.core.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeInfo:
+    """Summarize one finished episode.
+
+    Attributes:
+        world: Index of the world.
+        episode: Number of the episode in its world.
+        return_: Sum of rewards.
+        length: Control steps.
+        success: Whether the success test held throughout its window; never for an episode that ended
+            before the window did.
+        terms: Sum of each reward term.
+        reason: `time limit`, `terminated` or `diverged`.
+        partial: Whether it began in the middle (staggered start) and should not be counted.
+        params: Randomized parameters of the episode.
+    """
+
+    world: int
+    episode: int
+    return_: float
+    length: int
+    success: bool
+    terms: Mapping[str, float]
+    reason: str
+    partial: bool
+    params: Mapping[str, float]
+
+
+class EpisodeBook:
+    """Accumulate the episodes of N worlds.
+
+    Attributes:
+        episode: Episode number of each world (N,).
+        step: Control steps since the episode began (N,).
+        terms: Sum of each reward term (N, K).
+        ok: Whether the success test held so far (N,), bool.
+        start: Step at which the episode began (N,), beyond 0 where staggered.
+    """
+
+    def __init__(self, task: Task, num_worlds: int, *, training: bool = False) -> None:
+        """Start before the first episode.
+
+        Args:
+            task: The task.
+            num_worlds: N.
+            training: Whether episodes are cut as in training.
+        """
+        self.limit = task.episode_steps(training=training)
+        self.names: Sequence[str] = task.reward_names
+        low, high = task.success_window_s
+        self._first = round(low / task.control_period_s)
+        self._last = round(high / task.control_period_s)
+        self.episode = np.full(num_worlds, -1, dtype=np.int64)
+        self.step = np.zeros(num_worlds, dtype=np.int64)
+        self.start = np.zeros(num_worlds, dtype=np.int64)
+        self.terms = np.zeros((num_worlds, len(self.names)))
+        self.ok = np.ones(num_worlds, dtype=bool)
+        self.num_diverged = 0
+
+    def begin(self, mask: np.ndarray, start: np.ndarray) -> None:
+        """Begin a new episode in some worlds.
+
+        Args:
+            mask: Worlds (N,), bool.
+            start: Step to begin at (N,).
+        """
+        self.episode[mask] += 1
+        self.step[mask] = start[mask]
+        self.start[mask] = start[mask]
+        self.terms[mask] = 0.0
+        self.ok[mask] = True
+
+    @property
+    def judging(self) -> bool:
+        """Return whether any world is inside the success window."""
+        return bool(self.step.max(initial=0) >= self._first)
+
+    def judge(self, success: np.ndarray) -> None:
+        """Take the success test of the present step (N,), bool."""
+        outside = (self.step < self._first) | (self.step > self._last)
+        self.ok &= success | outside
+
+    def summary(
+        self, world: int, reason: str, params: Mapping[str, np.ndarray], *, diverged: bool
+    ) -> EpisodeInfo:
+        """Summarize the episode that just ended in a world.
+
+        Args:
+            world: Index of the world.
+            reason: Why it ended.
+            params: Randomized parameters, name to (N,) or (N, k).
+            diverged: Whether the physics failed.
+        """
+        self.num_diverged += int(diverged)
+        terms = self.terms[world]
+        return EpisodeInfo(
+            world=world,
+            episode=int(self.episode[world]),
+            return_=float(terms.sum()),
+            length=int(self.step[world] - self.start[world]),
+            success=bool(self.ok[world]) and int(self.step[world]) >= self._last,
+            terms=dict(zip(self.names, (float(t) for t in terms), strict=True)),
+            reason=reason,
+            partial=bool(self.start[world] > 0),
+            params={name: float(np.ravel(value[world])[0]) for name, value in params.items()},
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that a checkpoint needs."""
+        return {
+            "episode": self.episode,
+            "step": self.step,
+            "start": self.start,
+            "terms": self.terms,
+            "ok": self.ok,
+            "num_diverged": np.array([self.num_diverged]),
+        }
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Restore what `arrays` returned."""
+        for name in ("episode", "step", "start", "terms", "ok"):
+            getattr(self, name)[...] = arrays[name]
+        self.num_diverged = int(arrays["num_diverged"][0])

@@ -1,0 +1,56 @@
+"""Engines by name, imported only when one is asked for."""
+
+import importlib
+from typing import cast
+
+from simreal.engines.base import Engine, EngineSpec
+from simreal.errors import DependencyError, unknown_name
+
+_ENGINES: dict[str, tuple[str, str, str]] = {
+    "pybullet": ("simreal.engines.pybullet", "PyBulletEngine", "pybullet"),
+    "mujoco": ("simreal.engines.mujoco", "MuJoCoEngine", "mujoco"),
+}
+
+
+def engine_names() -> tuple[str, ...]:
+    """Return the names of all engines."""
+    return tuple(_ENGINES)
+
+
+def engine_class(name: str) -> type[Engine]:
+    """Import and return an engine class.
+
+    Args:
+        name: Engine name.
+
+    Raises:
+        UnknownNameError: There is no such engine.
+        DependencyError: Its simulator is not installed.
+    """
+    if name not in _ENGINES:
+        raise unknown_name("engine", name, _ENGINES)
+    module, cls, package = _ENGINES[name]
+    try:
+        return cast(type[Engine], getattr(importlib.import_module(module), cls))
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise DependencyError(
+            f"engine '{name}' needs the package '{package}', which is not installed; "
+            'run: pip install "simreal[train]" (pybullet has no wheel after CPython 3.11)'
+        ) from error
+
+
+def make_engine(name: str, spec: EngineSpec, workers: int = 1) -> Engine:
+    """Build an engine by name.
+
+    Args:
+        name: Engine name.
+        spec: What to build.
+        workers: Processes the worlds are spread over; 1 runs them in this one.
+    """
+    if workers == 1:
+        return engine_class(name)(spec)
+    from simreal.engines.workers import WorkerEngine
+
+    return WorkerEngine(name, spec, workers)

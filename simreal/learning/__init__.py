@@ -1,0 +1,1 @@
+"""Stable-Baselines3's algorithms on the kit's worlds: policies, freezing, checkpoints, training."""

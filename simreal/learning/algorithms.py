@@ -1,0 +1,203 @@
+"""Stable-Baselines3's algorithms, described by typed settings with the kit's policy inside.
+
+There is no class hierarchy of our own: a setting builds SB3's `PPO` or `SAC` itself.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from simreal.errors import ConfigError
+from simreal.learning.policy import linear_schedule, policy_kwargs
+from simreal.learning.vec_env import SB3VecEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmSettings(ABC):
+    """Hold what all algorithms share.
+
+    Attributes:
+        num_worlds: Worlds stepped together.
+        extractor: Widths of the feature extractor's layers.
+        head: Widths of the head's hidden layers.
+        activation: `tanh`, `relu` or `elu`.
+        normalize: Whether the policy normalizes observations.
+        learning_rate: Learning rate at the beginning.
+        final_learning_rate: Learning rate at the end; as at the beginning if None.
+        gamma: Discount factor.
+    """
+
+    num_worlds: int = 128
+    extractor: tuple[int, ...] = (64,)
+    head: tuple[int, ...] = (64,)
+    activation: str = "tanh"
+    normalize: bool = True
+    learning_rate: float = 3e-4
+    final_learning_rate: float | None = None
+    gamma: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigError: A setting is out of its range.
+        """
+        if self.num_worlds < 1:
+            raise ConfigError(f"num_worlds is {self.num_worlds}; at least 1 is needed")
+        if not 0.0 < self.gamma <= 1.0:
+            raise ConfigError(f"gamma is {self.gamma}; a number in (0, 1] is needed")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; a number > 0 is needed")
+
+    @property
+    def schedule(self) -> Any:
+        """Return the learning-rate schedule as SB3 takes it."""
+        last = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
+        return linear_schedule(self.learning_rate, last)
+
+    def network(self) -> dict[str, Any]:
+        """Return SB3's `policy_kwargs`."""
+        return policy_kwargs(
+            extractor=self.extractor,
+            head=self.head,
+            activation=self.activation,
+            normalize=self.normalize,
+        )
+
+    @abstractmethod
+    def build(self, env: SB3VecEnv, seed: int) -> BaseAlgorithm:
+        """Return a new model on an environment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings(AlgorithmSettings):
+    """Hold the settings of SB3's PPO (Schulman et al. 2017, arXiv 1707.06347).
+
+    Attributes:
+        num_steps: Control steps of each world in one rollout.
+        batch_size: Samples of one gradient step.
+        num_epochs: Passes over a rollout.
+        gae_lambda: Lambda of generalized advantage estimation.
+        clip_range: Clipping of the probability ratio.
+        ent_coef: Weight of the entropy bonus.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: Largest norm of a gradient.
+        log_std_init: Logarithm of the initial action standard deviation.
+        target_kl: Largest mean KL divergence of one update; no limit if None.
+    """
+
+    num_steps: int = 64
+    batch_size: int = 512
+    num_epochs: int = 8
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    log_std_init: float = -0.7
+    target_kl: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigError: A setting is out of its range.
+        """
+        super().__post_init__()
+        rollout = self.num_worlds * self.num_steps
+        if not 1 < self.batch_size <= rollout or rollout % self.batch_size:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}; it must divide num_worlds * num_steps = {rollout}"
+            )
+
+    def build(self, env: SB3VecEnv, seed: int) -> PPO:
+        """Return a new PPO.
+
+        Args:
+            env: The source or target worlds.
+            seed: Seed of network and minibatches.
+        """
+        kwargs = self.network() | {"log_std_init": self.log_std_init}
+        return PPO(
+            "MlpPolicy",
+            env,
+            learning_rate=self.schedule,
+            n_steps=self.num_steps,
+            batch_size=self.batch_size,
+            n_epochs=self.num_epochs,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            clip_range=self.clip_range,
+            ent_coef=self.ent_coef,
+            vf_coef=self.vf_coef,
+            max_grad_norm=self.max_grad_norm,
+            target_kl=self.target_kl,
+            policy_kwargs=kwargs,
+            seed=seed,
+            device="cpu",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACSettings(AlgorithmSettings):
+    """Hold the settings of SB3's SAC (Haarnoja et al. 2018, arXiv 1801.01290).
+
+    Attributes:
+        buffer_size: Transitions kept.
+        learning_starts: Steps of random actions at the beginning.
+        batch_size: Samples of one gradient step.
+        tau: Share of the target network's move per update.
+        train_freq: Control steps of each world between updates.
+        gradient_steps: Gradient steps of one update.
+    """
+
+    num_worlds: int = 16
+    extractor: tuple[int, ...] = (256,)
+    head: tuple[int, ...] = (256,)
+    activation: str = "relu"
+    buffer_size: int = 300_000
+    learning_starts: int = 5_000
+    batch_size: int = 256
+    tau: float = 0.005
+    train_freq: int = 1
+    gradient_steps: int = 8
+
+    def build(self, env: SB3VecEnv, seed: int) -> SAC:
+        """Return a new SAC.
+
+        Args:
+            env: The source or target worlds.
+            seed: Seed of network, replay and exploration.
+        """
+        kwargs = self.network()
+        kwargs["net_arch"] = {"pi": list(self.head), "qf": list(self.head)}
+        return SAC(
+            "MlpPolicy",
+            env,
+            learning_rate=self.schedule,
+            buffer_size=self.buffer_size,
+            learning_starts=self.learning_starts,
+            batch_size=self.batch_size,
+            tau=self.tau,
+            gamma=self.gamma,
+            train_freq=(self.train_freq, "step"),
+            gradient_steps=self.gradient_steps,
+            policy_kwargs=kwargs,
+            seed=seed,
+            device="cpu",
+        )
+
+
+def single_thread() -> None:
+    """Use one torch thread and skip torch's argument validation.
+
+    Small networks run slower on several threads, and one thread is what makes a run repeat bit for bit
+    on another machine with another number of cores.
+    """
+    torch.set_num_threads(1)
+    torch.distributions.Distribution.set_default_validate_args(False)
+

@@ -1,0 +1,73 @@
+"""Observation normalization as a module of the policy.
+
+The statistics are saved with every checkpoint and bundle, because nothing can run without them, and they
+are frozen together with the feature extractor they belong to. They move only between a rollout and the
+next one, so that the probabilities of a rollout are those its update sees.
+"""
+
+import torch
+from torch import nn
+
+
+class RunningNorm(nn.Module):
+    """Subtract a running mean and divide by a running standard deviation.
+
+    `y = clip((x - mean) / sqrt(var + epsilon), -limit, limit)`
+
+    Attributes:
+        mean: (dim,).
+        var: (dim,).
+        count: Number of observations seen.
+        frozen: Whether `update` leaves the statistics alone.
+    """
+
+    mean: torch.Tensor
+    var: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self, dim: int, *, epsilon: float = 1e-8, limit: float = 10.0) -> None:
+        """Start at mean 0 and variance 1.
+
+        Args:
+            dim: Width of an observation.
+            epsilon: Added to the variance.
+            limit: Largest magnitude of the result.
+        """
+        super().__init__()
+        self.epsilon, self.limit = epsilon, limit
+        self.frozen = False
+        self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
+        self.register_buffer("var", torch.ones(dim, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self._refresh()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalize (N, dim)."""
+        return torch.clamp((x - self._shift) * self._gain, -self.limit, self.limit)
+
+    @torch.no_grad()
+    def update(self, batch: torch.Tensor) -> None:
+        """Merge a batch (N, dim) into the statistics, unless they are frozen.
+
+        Source: Chan, Golub and LeVeque 1979, parallel mean and variance.
+        """
+        if self.frozen or batch.shape[0] == 0:
+            return
+        batch = batch.to(torch.float64)
+        number = float(batch.shape[0])
+        mean, var = batch.mean(dim=0), batch.var(dim=0, unbiased=False)
+        total = self.count + number
+        delta = mean - self.mean
+        squares = self.var * self.count + var * number + delta**2 * (self.count * number / total)
+        self.mean += delta * (number / total)
+        self.var.copy_(squares / total)
+        self.count.copy_(total)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self._shift = self.mean.to(torch.float32)
+        self._gain = (1.0 / torch.sqrt(self.var + self.epsilon)).to(torch.float32)
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        self._refresh()
