@@ -56,6 +56,10 @@ class ArmError(SimrealError):
     """Report why a controller refuses to arm on this robot."""
 
 
+class SignalError(SimrealError):
+    """Report raw signals that a deployed policy cannot be given."""
+
+
 class EvaluationError(SimrealError):
     """Report measurements that cannot be compared or aggregated."""
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -119,20 +118,21 @@ def compose(primary: str, lines: Sequence[str] = (), catalog: Catalog | None = N
         )
     parsed = overrides.parse(lines, primary, catalog)
     chosen = [item for item in parsed if overrides.is_choice(item, catalog)]
+    settings = [item for item in parsed if not overrides.is_choice(item, catalog)]
     for item in chosen:
         overrides.check_choice(item, catalog)
     choice_lines = [str(item.input_line) for item in chosen]
     with HydraSession(primary, catalog) as session:
         choices, origins = session.origins(choice_lines)
-        files = session.compose(choice_lines, origins)
+        config = session.compose(choice_lines, origins)
         session.check_roots(origins)
-        value_lines = _check_values(
-            [item for item in parsed if item not in chosen],
-            overrides.ValueCheck(files, origins, tuple(choices)),
-        )
-        keys = {tuple(line.lstrip("+~").split("=")[0].split(".")) for line in value_lines}
-        origins = Origins(origins.layers, frozenset(keys))
-        values = session.compose([*choice_lines, *value_lines], origins, resolve=True)
+        if settings:
+            files = session.plain(config, origins, resolve=False)
+            check = overrides.ValueCheck(files, origins, tuple(choices))
+            checked = [check.line(item) for item in settings]
+            origins = origins.override(checked)
+            config = session.compose([*choice_lines, *checked], origins)
+        values = session.plain(config, origins)
     return Composed(primary, values, choices, tuple(lines), origins)
 
 
@@ -169,10 +169,6 @@ def jobs(primary: str, arguments: Sequence[str], catalog: Catalog | None = None)
             ) from error
         choices.append([f"{prefix}={value}" for value in values])
     return [compose(primary, job, catalog) for job in itertools.product(*choices)]
-
-
-def _check_values(items: Sequence[Override], check: overrides.ValueCheck) -> list[str]:
-    return [check.line(item) for item in items]
 
 
 def _catalog_of(lines: Sequence[str], catalog: Catalog | None) -> tuple[Catalog, list[str]]:

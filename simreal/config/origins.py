@@ -4,7 +4,7 @@ Hydra merges files in the order of its defaults list. The same list, kept as lay
 backwards: the last file that has the key is the one to be edited.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,15 @@ class Origins:
 
     layers: tuple[Layer, ...] = ()
     overridden: frozenset[tuple[str, ...]] = field(default_factory=frozenset)
+
+    def override(self, lines: Iterable[str]) -> "Origins":
+        """Return the origins after the command line has set values.
+
+        Args:
+            lines: Overrides such as `task.horizon=3`.
+        """
+        keys = (line.lstrip("+~").split("=", 1)[0] for line in lines)
+        return Origins(self.layers, self.overridden | {tuple(key.split(".")) for key in keys})
 
     def file(self, path: Sequence[str]) -> str:
         """Return the last file that has the key, or else the nearest section above it.

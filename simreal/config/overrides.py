@@ -164,9 +164,26 @@ class ValueCheck:
                 f"got '{override.input_line}', but the key exists with {shown(old)}. "
                 f"Allowed: {str(override.input_line).lstrip('+')}.",
             )
+        value = override.value()
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            return self._merged(override, path, value)
         if self._owner(path) is None:
-            self._check_kind(path, old, override.value())
+            self._check_kind(path, old, value)
         return str(override.input_line)
+
+    def _merged(self, override: Override, path: tuple[str, ...], value: Mapping[Any, Any]) -> str:
+        """Check the keys of a dict that is merged into a section."""
+        lines = [str(override.input_line)]
+        for key, inner in value.items():
+            name = (*path, str(key))
+            if str(key).startswith("_"):
+                continue
+            if not self._exists(name):
+                lines.append(self._new(override, path, (str(key),)))
+            elif isinstance(inner, Mapping) and isinstance(self._node(name), Mapping):
+                lines.append(self._merged(override, name, inner))
+        # One key that has to be added makes the whole line an addition; known keys still merge.
+        return lines[0] if all(line == lines[0] for line in lines) else f"++{lines[0]}"
 
     def _new(self, override: Override, parent: tuple[str, ...], rest: tuple[str, ...]) -> str:
         section: Mapping[str, Any] = self._node(parent)

@@ -14,11 +14,11 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from simreal.catalog import Catalog
+from simreal.catalog import Catalog, Option
 from simreal.config.origins import Layer, Origins
 from simreal.errors import ConfigError, nearest
 from simreal.paths import display
@@ -81,30 +81,43 @@ class HydraSession:
         ]
         return chosen, Origins(tuple(layer for layer in layers if layer is not None))
 
-    def compose(
-        self, lines: Sequence[str], origins: Origins, resolve: bool = False
-    ) -> dict[str, Any]:
-        """Compose into plain containers.
+    def compose(self, lines: Sequence[str], origins: Origins) -> DictConfig:
+        """Compose what the files and the overrides give.
 
         Args:
             lines: Overrides, already checked.
             origins: For messages.
+
+        Raises:
+            ConfigError: For a file that cannot be read or an override that Hydra refuses.
+        """
+        try:
+            return hydra.compose(self._primary, [*self._searchpath, *lines])
+        except _FAILURES as error:
+            raise self._translate(error, lines, origins) from error
+
+    def plain(self, config: DictConfig, origins: Origins, resolve: bool = True) -> dict[str, Any]:
+        """Turn a composed configuration into plain containers.
+
+        Args:
+            config: What `compose` returned.
+            origins: For messages.
             resolve: Whether to resolve interpolations and to refuse missing values.
 
         Raises:
-            ConfigError: For a file that cannot be read, a missing value or a bad interpolation.
+            ConfigError: For a missing value or a bad interpolation.
         """
         try:
-            config = hydra.compose(self._primary, [*self._searchpath, *lines])
-            plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
+            content = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
         except MissingMandatoryValue as error:
             path = str(getattr(error, "full_key", "")).split(".")
             raise origins.error(
                 path, f"got ???, which must be set: add {'.'.join(path)}=VALUE."
             ) from error
         except _FAILURES as error:
-            raise self._translate(error, lines, origins) from error
-        return {str(key): value for key, value in dict(plain).items()}  # type: ignore[arg-type]
+            raise self._translate(error, (), origins) from error
+        items = content.items() if isinstance(content, dict) else ()
+        return {str(key): value for key, value in items}
 
     def check_roots(self, origins: Origins) -> None:
         """Refuse root keys that only a recipe sets: a misspelled key must not be added silently.
@@ -117,7 +130,8 @@ class HydraSession:
         """
         mounted = {layer.package[0] for layer in origins.layers if layer.package}
         known = {str(k) for layer in origins.layers if layer.primary for k in layer.content}
-        allowed = sorted(known | mounted)
+        # An option may also fill its own group's key from the root, to choose another group with it.
+        allowed = sorted(known | mounted | {group.split("/")[0] for group in self._catalog.groups})
         for layer in origins.layers:
             if layer.package or layer.primary:
                 continue
@@ -165,7 +179,8 @@ class HydraSession:
                 f"{self._file(text)}: {group}: got ???, which must be chosen. "
                 f"Allowed: {options}. Add {group}=OPTION."
             )
-        return ConfigError(f"{self._file(text)}: {_first_line(cause)}")
+        file = self._unreadable(lines) or self._file(text)
+        return ConfigError(f"{file}: {_first_line(cause)}")
 
     def _missing(self, error: MissingConfigException, lines: Sequence[str]) -> ConfigError:
         group, _, option = str(error.missing_cfg_file).strip("/").rpartition("/")
@@ -201,15 +216,30 @@ class HydraSession:
 
     def _mentioning(self, group: str, option: str, lines: Sequence[str]) -> str:
         """Return the file whose defaults list asks for an option; chosen files come first."""
-        chosen = {line.replace("=", "/", 1) for line in lines}
         entry = re.compile(rf"[\s/]{re.escape(group)}(@\S+)?\s*:\s*{re.escape(option)}\s*$", re.M)
-        options = [
-            o for g in ("", *self._catalog.groups) for o in self._catalog.options(g).values()
-        ]
-        options.sort(key=lambda o: (f"{o.group}/{o.name}" not in chosen, o.name != self._primary))
-        found = (o for o in options if entry.search(o.path.read_text(encoding="utf-8")))
+        found = (
+            option
+            for option in self._files(lines)
+            if entry.search(option.path.read_text(encoding="utf-8"))
+        )
         first = next(found, None)
         return display(first.path) if first else ""
+
+    def _unreadable(self, lines: Sequence[str]) -> str:
+        """Return the first file that OmegaConf refuses to load; chosen files come first."""
+        for option in self._files(lines):
+            try:
+                OmegaConf.load(option.path)
+            except _FAILURES:
+                return display(option.path)
+        return ""
+
+    def _files(self, lines: Sequence[str]) -> list[Option]:
+        """Return every file of the catalog, those that are chosen and the primary one first."""
+        chosen = {line.replace("=", "/", 1) for line in lines} | {f"/{self._primary}"}
+        groups = ("", *self._catalog.groups)
+        files = [o for group in groups for o in self._catalog.options(group).values()]
+        return sorted(files, key=lambda option: f"{option.group}/{option.name}" not in chosen)
 
     def _file(self, text: str) -> str:
         """Return the file that a Hydra message names, or else the primary file."""

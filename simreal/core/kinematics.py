@@ -12,7 +12,9 @@ from simreal.core.robot import Joint, Robot
 from simreal.core.rotations import matrix_from_rpy
 
 
-def link_frames(robot: Robot, joint_pos: Sequence[float]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def link_frames(
+    robot: Robot, joint_pos: Sequence[float]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the world frame of every link, with the root at its reset pose.
 
     Args:

@@ -16,21 +16,23 @@ from simreal.core.urdf_import import CONTACT_TAGS, INERTIA_KEYS, UNBOUNDED, robo
 __all__ = ["robot_from_urdf", "robot_to_urdf"]
 
 
-def robot_to_urdf(robot: Robot, *, principal_axes: bool = False) -> str:
+def robot_to_urdf(robot: Robot, *, principal_axes: bool = False, visuals: bool = True) -> str:
     """Write a robot as URDF.
 
     Args:
         robot: The record.
         principal_axes: Write each inertia as principal moments in a rotated inertial frame instead of as
             a full matrix in the link's axes, for engines that only keep principal moments.
+        visuals: Whether to write what is only drawn.
 
     Returns:
         The document. Shapes are visuals, and collisions too where they collide; a capsule is written
-        as `<capsule>`, which Bullet reads and plain URDF does not know.
+        as `<capsule>`, which Bullet reads and plain URDF does not know. A limit that is infinite on one
+        side only is written as 1e30.
     """
     root = ET.Element("robot", name=robot.name)
     for link in robot.links:
-        _add_link(root, link, principal_axes)
+        _add_link(root, link, principal_axes, visuals)
     effort = {a.joint: a.torque_limit for a in robot.actuators}
     for joint in robot.joints:
         _add_joint(root, joint, effort.get(joint.name, 0.0))
@@ -38,7 +40,7 @@ def robot_to_urdf(robot: Robot, *, principal_axes: bool = False) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def _add_link(root: ET.Element, link: Link, principal_axes: bool) -> None:
+def _add_link(root: ET.Element, link: Link, principal_axes: bool, visuals: bool) -> None:
     element = ET.SubElement(root, "link", name=link.name)
     rpy: Vec3 = (0.0, 0.0, 0.0)
     inertia: Sequence[float] = link.inertia
@@ -52,7 +54,7 @@ def _add_link(root: ET.Element, link: Link, principal_axes: bool) -> None:
         inertial, "inertia", {k: _text(v) for k, v in zip(INERTIA_KEYS, inertia, strict=True)}
     )
     for i, shape in enumerate(link.shapes):
-        if shape.rgba[3] > 0 or not shape.collides:
+        if visuals and (shape.rgba[3] > 0 or not shape.collides):
             visual = ET.SubElement(element, "visual")
             _add_geometry(visual, shape)
             material = ET.SubElement(visual, "material", name=f"{link.name}_{i}")
@@ -91,9 +93,7 @@ def _add_joint(root: ET.Element, joint: Joint, effort: float) -> None:
     if joint.kind != "continuous":
         limit["lower"], limit["upper"] = _bound(joint.lower), _bound(joint.upper)
     ET.SubElement(element, "limit", limit)
-    ET.SubElement(
-        element, "dynamics", damping=_text(joint.damping), friction=_text(joint.friction)
-    )
+    ET.SubElement(element, "dynamics", damping=_text(joint.damping), friction=_text(joint.friction))
 
 
 def _add_origin(parent: ET.Element, xyz: Vec3, rpy: Vec3) -> None:

@@ -118,15 +118,18 @@ class _Reader:
                 "frame into its parent)"
             )
         return Link(
-            name=name, mass=mass, com=com, inertia=inertia, shapes=self._shapes(element), **coefficients
+            name=name,
+            mass=mass,
+            com=com,
+            inertia=inertia,
+            shapes=self._shapes(element),
+            **coefficients,
         )
 
     def joint(self, element: ET.Element) -> Joint:
         name, kind = self._name(element), element.get("type", "")
         if kind not in _KINDS:
-            raise self.error(
-                f"joint '{name}' has type '{kind}'; supported: {', '.join(_KINDS)}"
-            )
+            raise self.error(f"joint '{name}' has type '{kind}'; supported: {', '.join(_KINDS)}")
         if element.find("mimic") is not None:
             raise self.error(
                 f"joint '{name}' mimics another joint, which the record cannot hold; remove <mimic>"
@@ -139,7 +142,9 @@ class _Reader:
             speed = self._number(limit, "velocity", 100.0)
         if kind in ("revolute", "prismatic"):
             if limit is None:
-                raise self.error(f"{kind} joint '{name}' has no <limit>; use type continuous if it has none")
+                raise self.error(
+                    f"{kind} joint '{name}' has no <limit>; use type continuous if it has none"
+                )
             lower, upper = (self._bound(limit, side) for side in ("lower", "upper"))
         return Joint(
             name=name,
@@ -171,7 +176,9 @@ class _Reader:
         for joint in joints:
             for side in (joint.parent, joint.child):
                 if side not in links:
-                    raise self.error(f"joint '{joint.name}' names link '{side}', which does not exist")
+                    raise self.error(
+                        f"joint '{joint.name}' names link '{side}', which does not exist"
+                    )
         ordered: list[Joint] = []
         stack = [j for j in reversed(joints) if j.parent == self.root_link(links, joints)]
         while stack:
@@ -238,7 +245,7 @@ class _Reader:
             return replace(shape, size=(self._number(body, "radius"),))
         if body.tag in ("cylinder", "capsule"):
             size = (self._number(body, "radius"), self._number(body, "length"))
-            return replace(shape, kind=body.tag, size=size)
+            return replace(shape, kind="capsule" if body.tag == "capsule" else "cylinder", size=size)
         if body.tag == "mesh":
             scale = self._vector(body, "scale", 3) if body.get("scale") else (1.0, 1.0, 1.0)
             if len(set(scale)) != 1:

@@ -88,6 +88,8 @@ class Engine(ABC):
     """
 
     name: str = ""
+    exact_state: bool = True
+    """Whether `get_state` holds everything, so that a restored engine continues bit for bit."""
 
     def __init__(self, spec: EngineSpec) -> None:
         """Check the specification against what this engine can do.

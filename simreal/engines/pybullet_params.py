@@ -30,8 +30,6 @@ _MECHANISMS = {
     "kd": _LAW,
     "gravity": "setGravity",
 }
-# Parameters that the engine itself reads from the table when it steps.
-ACTUATOR_KINDS = ("motor_strength", "torque_limit", "kp", "kd")
 
 
 def capability(robot: Robot, param: ParamSpec) -> Capability:
@@ -94,9 +92,9 @@ class ParamTable:
                 row = np.array(reference.link(spec.target).inertia)
             self._values[name] = np.tile(row, (num_worlds, 1))
 
-    def value(self, name: str) -> np.ndarray:
-        """Return the values of one parameter (N, k); all six numbers of an inertia."""
-        return self._values[name]
+    def column(self, kind: str, target: str) -> np.ndarray:
+        """Return the values of one scalar parameter (N,)."""
+        return self._values[f"{kind}.{target}"][:, 0]
 
     def gravity(self, world: int) -> float:
         """Return the downward acceleration of a world [m/s^2]."""

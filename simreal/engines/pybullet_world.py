@@ -7,7 +7,6 @@ error when a world is built and not a robot that behaves a little differently.
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,8 @@ from simreal.errors import EngineError
 
 with silenced():  # importing it prints its build time
     import pybullet as p
+
+__all__ = ["CONTACT_FIELDS", "World", "p"]
 
 UNLIMITED = 1e12  # stands for no velocity clamp [rad/s]
 _LOAD = p.URDF_USE_INERTIA_FROM_FILE | p.URDF_MAINTAIN_LINK_ORDER
@@ -43,10 +44,27 @@ class World:
         links: Link name to Bullet's link index, -1 for the root.
     """
 
-    __slots__ = ("body", "client", "ground", "iterations", "joints", "links", "robot", "tick_s")
+    __slots__ = (
+        "body",
+        "client",
+        "drawn",
+        "ground",
+        "iterations",
+        "joints",
+        "links",
+        "robot",
+        "tick_s",
+    )
 
     def __init__(
-        self, robot: Robot, *, tick_s: float, gravity: float, ground: bool, iterations: int
+        self,
+        robot: Robot,
+        *,
+        tick_s: float,
+        gravity: float,
+        ground: bool = False,
+        iterations: int = 50,
+        drawn: bool = False,
     ) -> None:
         """Connect, load and verify.
 
@@ -56,11 +74,12 @@ class World:
             gravity: Downward acceleration [m/s^2].
             ground: Whether there is a plane at z = 0.
             iterations: Solver iterations.
+            drawn: Whether shapes that are only seen are loaded too, which makes loading several times slower.
 
         Raises:
             EngineError: Bullet offers no client, cannot load the robot, or loaded something else.
         """
-        self.tick_s, self.ground, self.iterations = tick_s, ground, iterations
+        self.tick_s, self.ground, self.iterations, self.drawn = tick_s, ground, iterations, drawn
         self.client = p.connect(p.DIRECT)
         if self.client < 0:
             raise EngineError(
@@ -82,8 +101,7 @@ class World:
             gravity: Downward acceleration [m/s^2].
         """
         c = self.client
-        self.robot = robot
-        p.resetSimulation(c)
+        p.resetSimulation(physicsClientId=c)
         p.setPhysicsEngineParameter(
             fixedTimeStep=self.tick_s,
             numSubSteps=0,
@@ -98,13 +116,26 @@ class World:
             shape = p.createCollisionShape(p.GEOM_PLANE, planeNormal=[0, 0, 1], physicsClientId=c)
             plane = p.createMultiBody(0, shape, physicsClientId=c)
             p.changeDynamics(plane, -1, lateralFriction=1.0, restitution=1.0, physicsClientId=c)
+        self._put(robot)
+
+    def swap(self, robot: Robot) -> None:
+        """Replace the robot by one of another record, at the default pose.
+
+        Args:
+            robot: The record.
+        """
+        p.removeBody(self.body, self.client)
+        self._put(robot)
+
+    def _put(self, robot: Robot) -> None:
+        self.robot = robot
         self.body = self._load_urdf(robot)
         self._index()
         for link in robot.links:
             self._settle(link)
         for i, joint in enumerate(robot.movable):
             self.set_friction(i, joint.friction)
-            p.resetJointState(self.body, self.joints[i], joint.default, 0.0, c)
+            p.resetJointState(self.body, self.joints[i], joint.default, 0.0, self.client)
 
     def verify(self) -> None:
         """Read everything back and compare it with the record.
@@ -121,11 +152,18 @@ class World:
                 self._compare(f"limits of '{joint.name}'", info[8:10], (joint.lower, joint.upper))
         self._verify_kinematics()
 
+    def place_joints(self, joint_pos: np.ndarray, joint_vel: np.ndarray) -> None:
+        """Put the movable joints into a state (J), exactly."""
+        for joint, pos, vel in zip(
+            self.joints, joint_pos.tolist(), joint_vel.tolist(), strict=True
+        ):
+            p.resetJointState(self.body, joint, pos, vel, self.client)
+
     def set_gravity(self, gravity: float) -> None:
         """Set the downward acceleration [m/s^2]."""
         p.setGravity(0.0, 0.0, -gravity, physicsClientId=self.client)
 
-    def set_inertial(self, link: str, mass: float, moments: Sequence[float]) -> None:
+    def set_inertial(self, link: str, mass: float, moments: np.ndarray) -> None:
         """Set mass [kg] and principal moments (3) [kg m^2] of a link.
 
         Both in one call: Bullet overwrites the moments when it is given a mass alone.
@@ -134,14 +172,17 @@ class World:
             self.body,
             self.links[link],
             mass=mass,
-            localInertiaDiagonal=list(moments),
+            localInertiaDiagonal=moments.tolist(),
             physicsClientId=self.client,
         )
 
     def set_contact(self, link: str, field: str, value: float) -> None:
         """Set one contact coefficient of a link, by the record's field name."""
         p.changeDynamics(
-            self.body, self.links[link], **{CONTACT_FIELDS[field]: value}, physicsClientId=self.client
+            self.body,
+            self.links[link],
+            **{CONTACT_FIELDS[field]: value},
+            physicsClientId=self.client,
         )
 
     def set_damping(self, joint: int, damping: float) -> None:
@@ -175,7 +216,7 @@ class World:
         descriptor, name = tempfile.mkstemp(suffix=".urdf", prefix="simreal-")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(robot_to_urdf(robot, principal_axes=True))
+                file.write(robot_to_urdf(robot, principal_axes=True, visuals=self.drawn))
             with silenced():
                 return int(
                     p.loadURDF(
@@ -238,19 +279,17 @@ class World:
         pose = [j.default + _PROBE[i % len(_PROBE)] for i, j in enumerate(robot.movable)]
         for index, position in zip(self.joints, pose, strict=True):
             p.resetJointState(self.body, index, position, 0.0, self.client)
-        for name, (position, turn) in link_frames(robot, pose).items():
+        for name, (origin, turn) in link_frames(robot, pose).items():
             if self.links[name] < 0:
                 continue
             state = p.getLinkState(self.body, self.links[name], 0, 1, self.client)
-            self._compare(f"position of link '{name}'", state[4], position, 1e-7)
+            self._compare(f"position of link '{name}'", state[4], origin, 1e-7)
             found = np.array(p.getMatrixFromQuaternion(state[5])).reshape(3, 3)
             self._compare(f"orientation of link '{name}'", found, turn, 1e-7)
         for index, joint in zip(self.joints, robot.movable, strict=True):
             p.resetJointState(self.body, index, joint.default, 0.0, self.client)
 
-    def _compare(
-        self, what: str, found: object, wanted: object, tolerance: float = 1e-12
-    ) -> None:
+    def _compare(self, what: str, found: object, wanted: object, tolerance: float = 1e-12) -> None:
         if not np.allclose(np.asarray(found), np.asarray(wanted), rtol=1e-9, atol=tolerance):
             raise EngineError(
                 f"PyBullet loaded robot '{self.robot.name}' differently: {what} is {found}, the record "

@@ -17,7 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
 from matplotlib.typing import LineStyleType
 
 from simreal.evaluation.formatting import format_number, format_percent, format_steps
@@ -82,7 +88,7 @@ def learning_curves(
     Returns:
         The figure.
     """
-    figure, axes = _canvas(6.4, 3.9)
+    figure, axes = _canvas(5.8, 3.7)
     colors = dict(zip(curves, _cycle(len(curves)), strict=True)) if colors is None else colors
     for index, (name, curve) in enumerate(curves.items()):
         _draw_curve(axes, curve, colors[name], _DASHES[index % len(_DASHES)])
@@ -117,21 +123,30 @@ def transfer_chart(
     Returns:
         The figure.
     """
-    figure, axes = _canvas(6.4, 0.9 + 0.52 * max(len(bars), 1))
+    figure, axes = _canvas(5.8, 0.8 + 0.48 * max(len(bars), 1))
     fmt = format_percent if percent else format_number
     rows = np.arange(len(bars))
     for row, bar, color in zip(rows, bars, colors or _cycle(len(bars)), strict=True):
         spread = bar.interval
-        axes.barh(row, spread.estimate, height=0.58, color=color, alpha=0.75, linewidth=0)
+        axes.barh(row, spread.estimate, height=0.54, color=color, linewidth=0)
         whiskers = np.array([[spread.estimate - spread.low], [spread.high - spread.estimate]])
         axes.errorbar(
-            spread.estimate, row, xerr=whiskers, color=INK, capsize=3, linewidth=1.4, fmt="none"
+            spread.estimate,
+            row,
+            xerr=whiskers,
+            color=INK,
+            capsize=3,
+            linewidth=1.3,
+            fmt="none",
+            clip_on=False,
         )
         offsets = np.linspace(-0.17, 0.17, len(bar.points)) if len(bar.points) > 1 else [0.0]
         if bar.points:
-            axes.plot(bar.points, row + np.asarray(offsets), "o", color=INK, markersize=2.6)
+            axes.plot(
+                bar.points, row + np.asarray(offsets), "o", color=INK, markersize=2.4, clip_on=False
+            )
         axes.text(
-            1.01,
+            1.03,
             float(row),
             fmt(spread.estimate),
             transform=axes.get_yaxis_transform(),
@@ -185,15 +200,21 @@ def to_inline_svg(figure: Figure, name: str, description: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    # A style sheet inside one figure would hold for the whole page; its rules move to the element.
+    text = re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
+    # The size and family come as one property or as two, depending on the size.
+    text = re.sub(r"\bfont: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
+    text = re.sub(r"\bfont-family: [^;\"]*", "font-family: inherit", text)
     for color, variable in ((INK, "--ink"), (MUTED, "--muted"), (GRID, "--line")):
         text = text.replace(color, f"var({variable})")
     box = re.search(r'viewBox="[^"]*"', text)
-    head = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {box.group() if box else ""} '
-    head += f'role="img" aria-labelledby="{name}-title"><title id="{name}-title">'
+    head = (
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {box.group() if box else ""} '
+        'stroke-linejoin="round" stroke-linecap="butt" '
+        f'role="img" aria-labelledby="{name}-title"><title id="{name}-title">'
+    )
     return head + escape(description) + "</title>" + text[text.index(">") + 1 :]
 
 
@@ -210,7 +231,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
-    axes.tick_params(colors=MUTED, length=0, labelsize=9.5)
+    axes.tick_params(which="both", colors=MUTED, length=0, labelsize=9.5)
     return figure, axes
 
 
@@ -231,7 +252,6 @@ def _draw_curve(axes: Axes, curve: Curve, color: str, dashes: LineStyleType) -> 
 
 def _scale_steps(axes: Axes, curves: Sequence[Curve]) -> None:
     """Choose the scale and the ticks of the step axis."""
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_steps(value)))
     budgets = [curve.budget for curve in curves if curve.budget > 0]
     if not budgets:
         return
@@ -239,13 +259,16 @@ def _scale_steps(axes: Axes, curves: Sequence[Curve]) -> None:
     if max(budgets) <= _LOG_RATIO * min(budgets):
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlim(0, max(budgets))
-        return
-    # From the first evaluation on, each decade gets the same width; before it lies only step 0.
-    threshold = 10 ** float(np.floor(np.log10(min(positive))))
-    axes.set_xscale("symlog", linthresh=threshold, linscale=0.25)
-    decades = threshold * 10.0 ** np.arange(np.ceil(np.log10(max(budgets) / threshold)) + 1)
-    axes.xaxis.set_major_locator(FixedLocator([0.0, *decades[decades <= max(budgets)]]))
-    axes.set_xlim(0, 1.05 * max(budgets))
+    else:
+        # From the first evaluation on, each decade gets the same width; before it is only step 0.
+        threshold = 10 ** float(np.floor(np.log10(min(positive))))
+        axes.set_xscale("symlog", linthresh=threshold, linscale=0.25)
+        decades = threshold * 10.0 ** np.arange(np.ceil(np.log10(max(budgets) / threshold)) + 1)
+        axes.xaxis.set_major_locator(FixedLocator([0.0, *decades[decades <= max(budgets)]]))
+        axes.set_xlim(0, 1.05 * max(budgets))
+    axes.xaxis.set_minor_locator(NullLocator())
+    # Choosing a scale resets the formatter, so this comes last.
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_steps(value)))
 
 
 def _legend(figure: Figure, names: Sequence[str], colors: Sequence[str]) -> None:

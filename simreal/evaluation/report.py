@@ -252,7 +252,7 @@ def _success_bar(row: TransferRow) -> figures.Bar | None:
 
 
 def _matrix(cells: Sequence[MatrixCell]) -> dict[str, object]:
-    """Return the heat table: names, cells by name, and a shade between 0 and 1 for each."""
+    """Return the heat table: cells by name, each with a shade between 0 and 1."""
     policies = list(dict.fromkeys(cell.policy for cell in cells))
     domains = list(dict.fromkeys(cell.domain for cell in cells))
     returns = [cell.returns.estimate for cell in cells]
@@ -264,13 +264,16 @@ def _matrix(cells: Sequence[MatrixCell]) -> dict[str, object]:
         return (cell.returns.estimate - low) / (high - low) if high > low else 0.5
 
     found = {(cell.policy, cell.domain): (cell, round(shade(cell), 3)) for cell in cells}
-    return {"policies": policies, "domains": domains, "cells": found}
+    draws = {domain: {c.random_numbers for c in cells if c.domain == domain} for domain in domains}
+    unequal = [domain for domain, digests in draws.items() if len(digests) > 1]
+    return {"policies": policies, "domains": domains, "cells": found, "unequal": unequal}
 
 
 def _interval_methods(data: ReportData) -> list[str]:
     """Return every way in which an interval on the page was computed, once."""
     cells = [*(row.cell for row in data.rows), *data.matrix]
-    methods = [f"success rate: {cell.success.method}" for cell in cells if cell.success]
+    over = "over all episodes, given these seeds"
+    methods = [f"success: {cell.success.method} {over}" for cell in cells if cell.success]
     methods += [f"return: {cell.returns.method}" for cell in cells]
     if data.success_curves or data.return_curves:
         methods.append("curves: IQM over seeds, pointwise bootstrap over seeds")
@@ -299,6 +302,8 @@ def _histogram(parameter: RandomizedParameter, draws: FloatArray) -> dict[str, o
         left, right = left - 0.5, right + 0.5
     counts, _ = np.histogram(finite, bins=_NUM_BINS, range=(left, right))
     width = 100 / _NUM_BINS
+    # Ends are rounded to a hundredth of the range: a smallest draw of 8.6e-06 in [0, 1] reads 0.
+    digits = 2 - int(np.floor(np.log10(right - left)))
     return {
         "bars": [
             (round(i * width, 2), round(width * 0.86, 2), round(100 * count / counts.max(), 1))
@@ -306,10 +311,10 @@ def _histogram(parameter: RandomizedParameter, draws: FloatArray) -> dict[str, o
             if count
         ],
         "nominal": None if nominal is None else round(100 * (nominal - left) / (right - left), 2),
-        "left": left,
-        "right": right,
-        "low": low,
-        "high": high,
+        "left": round(left, digits),
+        "right": round(right, digits),
+        "low": round(low, digits),
+        "high": round(high, digits),
         "count": len(finite),
     }
 

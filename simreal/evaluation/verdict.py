@@ -108,7 +108,7 @@ def verdict(
         interval = welch_interval(transfer, scratch, confidence)
     # Scores that differ only by the rounding of their means must not count as a difference.
     rounding = 1e-12 * float(np.abs(np.concatenate([transfer, scratch])).max())
-    label, reason = _decide(interval, num_seeds, min_effect + rounding, margin + rounding)
+    label, reason = _decide(interval, num_seeds, min_effect, margin, rounding)
     return Verdict(
         label,
         difference,
@@ -122,15 +122,16 @@ def verdict(
 
 
 def _decide(
-    interval: Interval, num_seeds: int, min_effect: float, margin: float
+    interval: Interval, num_seeds: int, min_effect: float, margin: float, rounding: float
 ) -> tuple[Label, str]:
     """Return the label of an interval and the reason for it."""
     if num_seeds < MIN_SEEDS:
         return "undetermined", f"{num_seeds} seeds; at least {MIN_SEEDS} are needed"
-    if interval.low > min_effect:
+    if interval.low > min_effect + rounding:
         return "positive transfer", f"the whole interval lies above {min_effect:g}"
-    if interval.high < -min_effect:
-        return "negative transfer", f"the whole interval lies below {-min_effect:g}"
+    if interval.high < -min_effect - rounding:
+        return "negative transfer", f"the whole interval lies below {0.0 - min_effect:g}"
+    margin += rounding
     if -margin <= interval.low and interval.high <= margin:
         return "no transfer", f"the whole interval lies within ±{margin:g}"
     held = [

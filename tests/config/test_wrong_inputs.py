@@ -34,18 +34,23 @@ COMMAND_LINE = [
         ["task.noise.sdt=1"],
         ["conf/task/reach.yaml", "task.noise.sdt", "'sdt'", "Did you mean 'std'"],
     ),
-    (["task.noise={std: 1}"], ["conf/task/reach.yaml", "task.noise"]),
+    (["task.noise={sdt: 1}"], ["conf/task/reach.yaml", "task.noise.sdt", "'sdt'", "mean 'std'?"]),
     (
         ["source.dynamics.mas=2"],
         ["conf/domain/bullet.yaml", "source.dynamics.mas", "'mas'", "mass", "Did you mean 'mass'?"],
     ),
     (
         ["+source.dynamics.weight=2"],
-        ["conf/domain/bullet.yaml", "source", "unknown parameter 'weight'", "friction, mass"],
+        [
+            "conf/domain/bullet.yaml",
+            "source.dynamics.weight",
+            "unknown parameter 'weight'",
+            "friction, mass",
+        ],
     ),
     (
         ["source.dynamics.mass=-2"],
-        ["conf/domain/bullet.yaml", "source", "-2", "mass must be positive"],
+        ["conf/domain/bullet.yaml", "source.dynamics.mass", "-2", "must be positive"],
     ),
     (["source.layers=[1,two]"], ["conf/source/pybullet.yaml", "source.layers.1", "'two'", "int"]),
     (["source.layers=3"], ["conf/source/pybullet.yaml", "source.layers", "got 3", "Sequence[int]"]),

@@ -1,10 +1,10 @@
 import os
 from pathlib import Path
+from typing import Never
 
 import pytest
 
 from simreal.evaluation.atomic_file import write_atomic
-from typing import Never
 
 
 def test_content_is_written_and_replaced(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ class Uniform(Distribution):
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draw n values (n,)."""
-        return np.clip(self.low + (self.high - self.low) * rng.random(n), self.low, self.high)
+        # Never above `high`: the generator stays below 1 by more than the width is rounded up.
+        return self.low + (self.high - self.low) * rng.random(n)
 
     def _log_density(self, x: np.ndarray) -> np.ndarray:
         return np.full_like(x, -self.entropy())

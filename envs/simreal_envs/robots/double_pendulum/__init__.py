@@ -86,7 +86,7 @@ def _link(index: int) -> Link:
         mass=_MASS[index],
         com=(0.0, 0.0, -_COM[index]),
         inertia=(across, across, _SLENDER * across, 0.0, 0.0, 0.0),
-        shapes=_arm(LENGTHS[index], 0.0 if index == 0 else 0.03, last=index == 1),
+        shapes=_arm(LENGTHS[index], 0.0 if index == 0 else -0.03, last=index == 1),
     )
 
 
@@ -112,7 +112,14 @@ def _arm(length: float, offset: float, *, last: bool) -> tuple[Shape, ...]:
 def _stand() -> tuple[Shape, ...]:
     """Return the motor at the shoulder and a post behind the plane of motion."""
     return (
-        Shape(kind="cylinder", size=(0.049, 0.045), xyz=(0.0, -0.05, 0.0), rpy=_ACROSS, rgba=_DARK),
-        Shape(kind="box", size=(0.02, 0.02, 0.3), xyz=(0.0, -0.09, -0.3), rgba=(0.45, 0.47, 0.5, 1.0)),
-        Shape(kind="box", size=(0.15, 0.1, 0.01), xyz=(0.0, -0.09, -0.6), rgba=(0.3, 0.31, 0.34, 1.0)),
+        Shape(kind="cylinder", size=(0.049, 0.045), xyz=(0.0, 0.06, 0.0), rpy=_ACROSS, rgba=_DARK),
+        Shape(
+            kind="box",
+            size=(0.02, 0.02, 0.275),
+            xyz=(0.0, 0.1, -0.275),
+            rgba=(0.45, 0.47, 0.5, 1.0),
+        ),
+        Shape(
+            kind="box", size=(0.12, 0.1, 0.01), xyz=(0.0, 0.1, -0.55), rgba=(0.3, 0.31, 0.34, 1.0)
+        ),
     )

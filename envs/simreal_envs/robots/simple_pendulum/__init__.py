@@ -34,14 +34,23 @@ def simple_pendulum() -> Robot:
     ball = 0.4 * MASS * RADIUS**2
     dark, steel, orange = (0.16, 0.17, 0.2, 1.0), (0.72, 0.74, 0.78, 1.0), (0.93, 0.45, 0.13, 1.0)
     stand = (
-        Shape(kind="cylinder", size=(0.049, 0.045), xyz=(0.0, -0.05, 0.0), rpy=_ACROSS, rgba=dark),
-        Shape(kind="box", size=(0.02, 0.02, 0.3), xyz=(0.0, -0.09, -0.3), rgba=(0.45, 0.47, 0.5, 1.0)),
-        Shape(kind="box", size=(0.15, 0.1, 0.01), xyz=(0.0, -0.09, -0.6), rgba=(0.3, 0.31, 0.34, 1.0)),
+        Shape(kind="cylinder", size=(0.049, 0.045), xyz=(0.0, 0.06, 0.0), rpy=_ACROSS, rgba=dark),
+        Shape(
+            kind="box",
+            size=(0.02, 0.02, 0.275),
+            xyz=(0.0, 0.1, -0.275),
+            rgba=(0.45, 0.47, 0.5, 1.0),
+        ),
+        Shape(
+            kind="box", size=(0.12, 0.1, 0.01), xyz=(0.0, 0.1, -0.55), rgba=(0.3, 0.31, 0.34, 1.0)
+        ),
     )
     rod = (
         Shape(kind="cylinder", size=(0.006, LENGTH), xyz=(0.0, 0.0, -LENGTH / 2), rgba=steel),
         Shape(kind="cylinder", size=(0.024, 0.02), rpy=_ACROSS, rgba=dark),
-        Shape(kind="cylinder", size=(0.05, 0.03), xyz=(0.0, 0.0, -LENGTH), rpy=_ACROSS, rgba=orange),
+        Shape(
+            kind="cylinder", size=(0.05, 0.03), xyz=(0.0, 0.0, -LENGTH), rpy=_ACROSS, rgba=orange
+        ),
     )
     return Robot(
         name="simple_pendulum",

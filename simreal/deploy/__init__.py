@@ -1,0 +1,49 @@
+"""Deploy a policy with numpy alone: load a bundle, run it, control a robot with it.
+
+What is imported here must stay light, since a robot imports it: no training library, no engine.
+"""
+
+from simreal.deploy.bundle import Bundle, Golden, Layer, Normalizer, load_bundle
+from simreal.deploy.card import render_card, wilson_interval
+from simreal.deploy.check import check_bundle, replay
+from simreal.deploy.controller import Controller, RobotIO, Signals, State
+from simreal.deploy.manifest import (
+    Evaluation,
+    Manifest,
+    Provenance,
+    SignalEntry,
+    TrainedLatency,
+)
+from simreal.deploy.runtime import NumpyPolicy
+from simreal.deploy.spec import BundleSpec, joint_signals
+from simreal.deploy.timing import LoopReport
+from simreal.deploy.writer import write_bundle
+
+load = load_bundle
+
+__all__ = [
+    "Bundle",
+    "BundleSpec",
+    "Controller",
+    "Evaluation",
+    "Golden",
+    "Layer",
+    "LoopReport",
+    "Manifest",
+    "Normalizer",
+    "NumpyPolicy",
+    "Provenance",
+    "RobotIO",
+    "SignalEntry",
+    "Signals",
+    "State",
+    "TrainedLatency",
+    "check_bundle",
+    "joint_signals",
+    "load",
+    "load_bundle",
+    "render_card",
+    "replay",
+    "wilson_interval",
+    "write_bundle",
+]

@@ -1,0 +1,276 @@
+"""Load a policy bundle, or refuse it in one line.
+
+A bundle is a folder with a manifest, weights, golden vectors and a card. It may come from anybody,
+so each file is opened once, never through a link, never larger than it declares, hashed, and then
+read from the very bytes that were hashed. No file of a bundle can hold code, and none is ever
+executed.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from simreal.deploy.consistency import check_manifest
+from simreal.deploy.decode import Words, describe, expect, mismatch, one_line
+from simreal.deploy.manifest import MAX_MANIFEST_BYTES, Activation, Manifest, decode_manifest
+from simreal.deploy.tensors import read_tensors, refuse_foreign
+from simreal.errors import BundleError, nearest
+
+MANIFEST = "manifest.json"
+CARD = "CARD.md"
+MAX_BUNDLE_BYTES = 64 * 2**20
+
+# A member that is a link must not be followed, one that is a pipe must not block.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_SNIFFED = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """Hold a dense layer: `activation(weight @ x + bias)`.
+
+    Attributes:
+        weight: (units, inputs), float32.
+        bias: (units,), float32.
+        activation: What follows.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    activation: Activation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalizer:
+    """Hold observation statistics: `clip((x - mean) / sqrt(var + epsilon), -clip, clip)`.
+
+    Attributes:
+        mean: (dim,), float32 or float64.
+        var: (dim,), float32 or float64.
+        epsilon: Added to the variance.
+        clip: Bound of the result; None is unbounded.
+        count: Observations the statistics rest on.
+    """
+
+    mean: np.ndarray
+    var: np.ndarray
+    epsilon: float = 1e-8
+    clip: float | None = 10.0
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """Hold an episode that starts at a reset, recorded through the training code.
+
+    Attributes:
+        signals: Raw signal name to (T, k), as the policy was given them.
+        observation: (T, dim), before normalization.
+        output: Network outputs (T, n), after squashing and before clipping.
+        command: Commands of all actuators (T, A) [Nm, N, rad or m].
+    """
+
+    signals: Mapping[str, np.ndarray]
+    observation: np.ndarray
+    output: np.ndarray
+    command: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """Hold a bundle that passed every check of its content.
+
+    Attributes:
+        path: Where it was read from.
+        manifest: Its manifest.
+        sha256: Hash of the manifest, which covers all hashes in it: the identity of the policy.
+        layers: The network.
+        normalizer: Observation statistics, if the policy has any.
+        golden: The recorded episode.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+    layers: tuple[Layer, ...]
+    normalizer: Normalizer | None
+    golden: Golden
+
+
+def load_bundle(path: str | Path, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
+    """Load a bundle.
+
+    Args:
+        path: The folder.
+        max_bytes: Most bytes that its files may hold together.
+
+    Raises:
+        BundleError: Anything about it is not as its manifest says, or must not be trusted.
+    """
+    folder = Path(path)
+    try:
+        return _load(folder, max_bytes)
+    except BundleError as error:
+        raise BundleError(one_line(f"bundle '{folder}': {error}")) from None
+    except (OSError, ValueError) as error:
+        raise BundleError(one_line(f"bundle '{folder}': cannot be read: {error}")) from error
+
+
+def _load(folder: Path, max_bytes: int) -> Bundle:
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise mismatch("path", "a folder with a manifest.json", found)
+    content = _read(folder, MANIFEST, MAX_MANIFEST_BYTES)
+    manifest = decode_manifest(content)
+    check_manifest(manifest)
+    _check_members(folder, manifest)
+    total = len(content) + sum(entry.bytes for entry in manifest.files.values())
+    expect(total <= max_bytes, "files", f"at most {max_bytes} bytes together", total)
+    data = {name: _read_declared(folder, name, manifest) for name in manifest.files}
+    weights, golden = manifest.file_of("weights"), manifest.file_of("golden")
+    tensors = read_tensors(data[weights], weights)
+    _check_shapes(tensors, _weight_shapes(manifest), weights)
+    recorded = read_tensors(data[golden], golden)
+    _check_shapes(recorded, _golden_shapes(manifest), golden)
+    return Bundle(
+        path=folder,
+        manifest=manifest,
+        sha256=hashlib.sha256(content).hexdigest(),
+        layers=_layers(tensors, manifest, weights),
+        normalizer=_normalizer(tensors, manifest),
+        golden=Golden(
+            signals={s.name: recorded[f"signal.{s.name}"] for s in manifest.signals},
+            observation=recorded["observation"],
+            output=recorded["output"],
+            command=recorded["command"],
+        ),
+    )
+
+
+def _check_members(folder: Path, manifest: Manifest) -> None:
+    """Check that the folder holds what is listed; only the card, which nothing reads, may lack."""
+    listed = {MANIFEST, *manifest.files}
+    seen = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name not in listed | {CARD}:
+                hint = nearest(entry.name[:99], listed)
+                raise mismatch("files", f"only {sorted(listed)}", describe(entry.name) + hint)
+            plain = entry.is_file(follow_symlinks=False)
+            expect(plain, entry.name, "a plain file", Words("a link or a folder"))
+            seen.add(entry.name)
+    for name in sorted(listed - seen):
+        raise mismatch("files", f"the member {name!r}", "none")
+
+
+def _read(folder: Path, name: str, most: int) -> bytes:
+    """Return the content of a member, which must be a plain file of at most so many bytes."""
+    try:
+        handle = os.open(folder / name, _OPEN_FLAGS)
+    except OSError as error:
+        _refuse_open(name, error)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(file.fileno())
+        expect(stat.S_ISREG(status.st_mode), name, "a plain file", Words("something else"))
+        if name != MANIFEST:
+            refuse_foreign(file.read(_SNIFFED), status.st_size, name)
+            file.seek(0)
+        expect(status.st_size <= most, name, f"{most} bytes at most", status.st_size)
+        content = file.read(most + 1)
+    expect(len(content) <= most, name, f"{most} bytes at most", len(content))
+    return content
+
+
+def _refuse_open(name: str, error: OSError) -> NoReturn:
+    if error.errno == errno.ELOOP:
+        raise mismatch(name, "a plain file", "a link") from None
+    if isinstance(error, FileNotFoundError):
+        raise mismatch("files", f"the member {name!r}", "none") from None
+    raise error
+
+
+def _read_declared(folder: Path, name: str, manifest: Manifest) -> bytes:
+    entry = manifest.files[name]
+    content = _read(folder, name, entry.bytes)
+    expect(len(content) == entry.bytes, name, f"{entry.bytes} bytes", len(content))
+    found = hashlib.sha256(content).hexdigest()
+    expect(found == entry.sha256, name, f"sha256 {entry.sha256[:12]}", Words(found[:12]))
+    return content
+
+
+def _weight_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    inputs = manifest.network.inputs
+    for layer in manifest.network.layers:
+        shapes[layer.weight] = (layer.units, inputs)
+        shapes[layer.bias] = (layer.units,)
+        inputs = layer.units
+    norm = manifest.observation.normalization
+    for name in (norm.mean, norm.var):
+        if name is not None:
+            shapes[name] = (manifest.observation.dim,)
+    return shapes
+
+
+def _golden_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    steps = manifest.golden.steps
+    return {
+        "observation": (steps, manifest.observation.dim),
+        "output": (steps, len(manifest.action.entries)),
+        "command": (steps, len(manifest.robot.actuators)),
+        **{f"signal.{s.name}": (steps, len(s.elements)) for s in manifest.signals},
+    }
+
+
+def _check_shapes(
+    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], where: str
+) -> None:
+    for name, shape in shapes.items():
+        if name not in tensors:
+            hint = nearest(name, tensors.keys() - shapes.keys())
+            raise mismatch(where, f"a tensor {describe(name)}", one_line(f"none.{hint}"))
+        found = tensors[name].shape
+        expect(found == shape, f"{where} tensor {describe(name)}", f"shape {shape}", Words(found))
+    for name in tensors:
+        expect(name in shapes, where, "only the tensors of the manifest", name)
+
+
+def _layers(tensors: Mapping[str, np.ndarray], manifest: Manifest, where: str) -> tuple[Layer, ...]:
+    layers = []
+    for entry in manifest.network.layers:
+        for name in (entry.weight, entry.bias):
+            dtype = tensors[name].dtype
+            right = dtype == np.float32
+            expect(right, f"{where} tensor {describe(name)}", "float32", Words(dtype))
+        layers.append(
+            Layer(
+                weight=tensors[entry.weight],
+                bias=tensors[entry.bias],
+                activation=entry.activation,
+            )
+        )
+    return tuple(layers)
+
+
+def _normalizer(tensors: Mapping[str, np.ndarray], manifest: Manifest) -> Normalizer | None:
+    norm = manifest.observation.normalization
+    if norm.mean is None or norm.var is None:
+        return None
+    var, epsilon = tensors[norm.var], norm.epsilon or 0.0
+    smallest = float(var.min()) + epsilon
+    positive = bool(var.min() >= 0) and bool(np.float32(smallest) > 0)
+    expect(positive, f"tensor {describe(norm.var)}", "var >= 0 and var + epsilon > 0", smallest)
+    return Normalizer(
+        mean=tensors[norm.mean],
+        var=var,
+        epsilon=epsilon,
+        clip=norm.clip,
+        count=norm.count or 0.0,
+    )

@@ -1,0 +1,330 @@
+"""Compare the parts of a manifest with each other.
+
+A manifest whose every value has the right type can still describe a policy that reads 160 numbers
+and gets 154. Everything that is stated twice is compared here, and everything that would let a
+later step allocate without bound is bounded here.
+"""
+
+import re
+from collections.abc import Iterable
+
+from simreal.core.observation import LAST_ACTION, ObservationPipeline
+from simreal.deploy.decode import Words, describe, expect, mismatch, one_line
+from simreal.deploy.manifest import (
+    ActuatorEntry,
+    JointEntry,
+    Manifest,
+    RobotEntry,
+    SignalEntry,
+    TermEntry,
+    Timing,
+    interface_sha256,
+)
+from simreal.errors import BundleError, SimrealError, nearest
+
+RESERVED_FILES = ("manifest.json", "CARD.md")
+MIN_GOLDEN_STEPS = 64
+MAX_GOLDEN_ATOL = 1e-4
+MAX_ENTRIES = 16384
+MAX_ELEMENTS = 1024
+MAX_FRAMES = 2**20
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Check that the parts of a manifest agree.
+
+    Args:
+        manifest: A decoded manifest.
+
+    Raises:
+        BundleError: Two parts disagree or a number is out of bounds; one line names the field.
+    """
+    name = "letters, digits, '.', '_' and '-'"
+    expect(bool(_NAME.fullmatch(manifest.name)), "name", name, manifest.name)
+    _check_files(manifest)
+    _check_robot(manifest.robot)
+    _check_timing(manifest.timing)
+    _check_signals(manifest)
+    _check_observation(manifest)
+    _check_network(manifest)
+    _check_action(manifest)
+    _check_safety(manifest)
+    _check_golden(manifest)
+    _check_provenance(manifest)
+
+
+def build_pipeline(manifest: Manifest, signals: dict[str, tuple[str, ...]]) -> ObservationPipeline:
+    """Build the observation pipeline of one row.
+
+    Args:
+        manifest: The manifest.
+        signals: Raw signal name to its element names, in the order in which they will be given.
+
+    Raises:
+        BundleError: A term reads what is not there.
+    """
+    actions = tuple(entry.joint for entry in manifest.action.entries)
+    try:
+        return ObservationPipeline(manifest.observation.terms, {**signals, LAST_ACTION: actions})
+    except SimrealError as error:
+        raise BundleError(one_line(f"observation.terms: {error}")) from None
+
+
+def unit_of(signal: SignalEntry | None, elements: Iterable[str]) -> str:
+    """Return the common unit of some elements of a signal, or `mixed`.
+
+    Args:
+        signal: The signal; None for the last action, which has no unit.
+        elements: Names of elements of it.
+    """
+    if signal is None:
+        return "1"
+    units = {signal.units[signal.elements.index(element)] for element in elements}
+    return units.pop() if len(units) == 1 else "mixed"
+
+
+def joint_unit(kind: str, joint_kind: str) -> str:
+    """Return the unit of a joint quantity.
+
+    Args:
+        kind: `joint_position`, `joint_velocity` or `joint_torque`.
+        joint_kind: Kind of the joint.
+    """
+    length = "m" if joint_kind == "prismatic" else "rad"
+    force = "N" if joint_kind == "prismatic" else "Nm"
+    return {"joint_position": length, "joint_velocity": f"{length}/s", "joint_torque": force}[kind]
+
+
+def _check_unique(field: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        expect(name != "", field, "names that are not empty", name)
+        expect(name not in seen, field, "every name once", name)
+        seen.add(name)
+
+
+def _check_known(field: str, name: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if name not in known:
+        raise mismatch(field, "a known name", f"{describe(name)}.{nearest(name, known)}")
+
+
+def _check_keys(field: str, found: Iterable[str], expected: Iterable[str]) -> None:
+    found, expected = set(found), set(expected)
+    for name in sorted(found - expected):
+        raise mismatch(field, f"only {sorted(expected)}", describe(name))
+    for name in sorted(expected - found):
+        raise mismatch(field, f"a value for {describe(name)}", "none")
+
+
+def _check_files(manifest: Manifest) -> None:
+    for name, entry in manifest.files.items():
+        field = f"files.{name}"
+        safe = bool(_FILE.fullmatch(name)) and name not in RESERVED_FILES
+        expect(safe, "files", "plain file names without folders", name)
+        expect(entry.bytes >= 0, f"{field}.bytes", "a size", entry.bytes)
+        _check_hash(f"{field}.sha256", entry.sha256)
+    roles = sorted(entry.role for entry in manifest.files.values())
+    expect(roles == ["golden", "weights"], "files", "one of each role", Words(roles))
+
+
+def _check_hash(field: str, value: str) -> None:
+    expect(bool(_SHA256.fullmatch(value)), field, "64 hexadecimal digits", value)
+
+
+def _check_robot(robot: RobotEntry) -> None:
+    expect(len(robot.joints) >= 1, "robot.joints", "at least one joint", robot.joints)
+    _check_unique("robot.joints", robot.joint_names)
+    _check_unique("robot.actuators", robot.actuator_names)
+    for joint in robot.joints:
+        _check_joint(joint)
+    for actuator in robot.actuators:
+        _check_known("robot.actuators", actuator.joint, robot.joint_names)
+        _check_actuator(actuator)
+    _check_hash("robot.dynamics_sha256", robot.dynamics_sha256)
+    computed = interface_sha256(robot.interface)
+    field = "robot.interface_sha256"
+    expect(
+        robot.interface_sha256 == computed,
+        field,
+        f"{computed[:12]}, the hash of the joint and actuator tables",
+        Words(robot.interface_sha256[:12]),
+    )
+
+
+def _check_joint(joint: JointEntry) -> None:
+    field = f"robot.joints.{joint.name}"
+    norm = sum(a * a for a in joint.axis) ** 0.5
+    expect(abs(norm - 1) <= 1e-6, f"{field}.axis", "a vector of length 1", norm)
+    expect(joint.max_velocity > 0, f"{field}.max_velocity", "more than 0", joint.max_velocity)
+    lower = -float("inf") if joint.lower is None else joint.lower
+    upper = float("inf") if joint.upper is None else joint.upper
+    expect(lower < upper, f"{field}.upper", f"more than the lower limit {lower}", upper)
+    inside = lower <= joint.default <= upper
+    expect(inside, f"{field}.default", f"a value in [{lower}, {upper}]", joint.default)
+
+
+def _check_actuator(actuator: ActuatorEntry) -> None:
+    field = f"robot.actuators.{actuator.joint}"
+    limit = actuator.torque_limit
+    expect(limit > 0, f"{field}.torque_limit", "more than 0", limit)
+    expect(actuator.kp >= 0, f"{field}.kp", "at least 0", actuator.kp)
+    expect(actuator.kd >= 0, f"{field}.kd", "at least 0", actuator.kd)
+
+
+def _check_timing(timing: Timing) -> None:
+    for key in ("control_period_s", "tick_s", "decimation", "max_signal_age_s"):
+        expect(getattr(timing, key) > 0, f"timing.{key}", "more than 0", getattr(timing, key))
+    product = timing.tick_s * timing.decimation
+    fits = abs(product - timing.control_period_s) <= 1e-9
+    found = timing.control_period_s
+    expect(fits, "timing.control_period_s", f"tick_s * decimation = {product:.9g}", found)
+    for key in ("command_s", "measurement_s"):
+        low, high = getattr(timing.trained_latency, key)
+        field = f"timing.trained_latency.{key}"
+        expect(0 <= low <= high, field, "0 <= smallest <= largest", Words(f"[{low}, {high}]"))
+
+
+def _check_signals(manifest: Manifest) -> None:
+    kinds = {j.name: j.kind for j in manifest.robot.joints}
+    _check_unique("signals", (s.name for s in manifest.signals))
+    for signal in manifest.signals:
+        field = f"signals.{signal.name}"
+        expect(signal.name != LAST_ACTION, "signals", "raw signals only", signal.name)
+        _check_unique(f"{field}.elements", signal.elements)
+        count = len(signal.elements)
+        expect(1 <= count <= MAX_ELEMENTS, f"{field}.elements", f"1 to {MAX_ELEMENTS}", count)
+        expect(len(signal.units) == count, f"{field}.units", f"{count} units", signal.units)
+        if signal.kind == "other":
+            continue
+        for element, unit in zip(signal.elements, signal.units, strict=True):
+            _check_known(f"{field}.elements", element, kinds)
+            right = joint_unit(signal.kind, kinds[element])
+            expect(unit == right, f"{field}.units of {element}", repr(right), unit)
+
+
+def _check_observation(manifest: Manifest) -> None:
+    observation = manifest.observation
+    _check_unique("observation.terms", (t.name for t in observation.terms))
+    signals = {s.name: s for s in manifest.signals}
+    at = 0
+    for term in observation.terms:
+        field = f"observation.terms.{term.name}"
+        span = [at, at + term.width]
+        begin, end = term.slice
+        expect(list(term.slice) == span, f"{field}.slice", span, Words(f"[{begin}, {end}]"))
+        at += term.width
+        expect(at <= MAX_ENTRIES, f"{field}.history", f"at most {MAX_ENTRIES} entries", at)
+    dim = observation.dim
+    expect(dim == at, "observation.dim", f"{at}, the sum of the slices", dim)
+    expect(dim >= 1, "observation.dim", "at least 1", dim)
+    depth = max(t.history for t in observation.terms)
+    frames = depth * sum(len(t.elements) for t in observation.terms)
+    expect(frames <= MAX_FRAMES, "observation.terms", f"at most {MAX_FRAMES} stored", frames)
+    build_pipeline(manifest, {s.name: s.elements for s in manifest.signals})
+    for term in observation.terms:
+        _check_unit(term, signals)
+    _check_normalization(manifest)
+
+
+def _check_unit(term: TermEntry, signals: dict[str, SignalEntry]) -> None:
+    unit = unit_of(signals.get(term.source), term.elements)
+    expect(term.unit == unit, f"observation.terms.{term.name}.unit", repr(unit), term.unit)
+
+
+def _check_normalization(manifest: Manifest) -> None:
+    norm = manifest.observation.normalization
+    field = "observation.normalization"
+    expect(norm.frozen, f"{field}.frozen", "true", norm.frozen)
+    if norm.kind == "none":
+        for key in ("mean", "var", "count", "epsilon", "clip"):
+            expect(getattr(norm, key) is None, f"{field}.{key}", "null", getattr(norm, key))
+        return
+    for key in ("mean", "var"):
+        expect(getattr(norm, key), f"{field}.{key}", "the name of a tensor", getattr(norm, key))
+    for key in ("count", "epsilon"):
+        value = getattr(norm, key)
+        expect(value is not None and value >= 0, f"{field}.{key}", "at least 0", value)
+    usable = norm.clip is None or norm.clip > 0
+    expect(usable, f"{field}.clip", "more than 0, or null", norm.clip)
+
+
+def _check_network(manifest: Manifest) -> None:
+    network = manifest.network
+    dim = manifest.observation.dim
+    expect(network.inputs == dim, "network.inputs", f"observation.dim = {dim}", network.inputs)
+    expect(1 <= len(network.layers) <= 64, "network.layers", "1 to 64 layers", network.layers)
+    for i, layer in enumerate(network.layers):
+        expect(layer.units >= 1, f"network.layers[{i}].units", "at least 1", layer.units)
+    norm = manifest.observation.normalization
+    names = [name for layer in network.layers for name in (layer.weight, layer.bias)]
+    _check_unique("network.layers", [*names, *(n for n in (norm.mean, norm.var) if n)])
+    last, at = network.layers[-1], f"network.layers[{len(network.layers) - 1}]"
+    count = len(manifest.action.entries)
+    expect(last.units == count, f"{at}.units", f"{count}, one per action entry", last.units)
+    linear = last.activation == "identity"
+    expect(linear, f"{at}.activation", "'identity' (squash says what follows)", last.activation)
+
+
+def _check_action(manifest: Manifest) -> None:
+    action, robot = manifest.action, manifest.robot
+    clip = tuple(float(c) for c in action.clip)
+    expect(clip == (-1.0, 1.0), "action.clip", "[-1, 1]", Words(list(clip)))
+    _check_unique("action.entries", (e.joint for e in action.entries))
+    kinds = {j.name: j.kind for j in robot.joints}
+    actuators = {a.joint: a for a in robot.actuators}
+    for entry in action.entries:
+        field = f"action.entries.{entry.joint}"
+        _check_known("action.entries", entry.joint, actuators)
+        kind = actuators[entry.joint].kind
+        expect(entry.kind == kind, f"{field}.kind", f"{kind!r}, as the actuator", entry.kind)
+        quantity = "joint_torque" if kind == "torque" else "joint_position"
+        unit = joint_unit(quantity, kinds[entry.joint])
+        expect(entry.unit == unit, f"{field}.unit", repr(unit), entry.unit)
+        expect(entry.scale > 0, f"{field}.scale", "more than 0", entry.scale)
+
+
+def _check_safety(manifest: Manifest) -> None:
+    safety, robot = manifest.safety, manifest.robot
+    _check_keys("safety.torque_limit", safety.torque_limit, robot.actuator_names)
+    for actuator in robot.actuators:
+        limit, most = safety.torque_limit[actuator.joint], actuator.torque_limit
+        field = f"safety.torque_limit.{actuator.joint}"
+        expect(0 < limit <= most, field, f"a value in (0, {most}]", limit)
+    seen = [e for s in manifest.signals if s.kind == "joint_velocity" for e in s.elements]
+    _check_keys("safety.joint_velocity_max", safety.joint_velocity_max, seen)
+    most_of = {j.name: j.max_velocity for j in robot.joints}
+    for name, limit in safety.joint_velocity_max.items():
+        field = f"safety.joint_velocity_max.{name}"
+        expect(0 < limit <= most_of[name], field, f"a value in (0, {most_of[name]}]", limit)
+    driven = [a.joint for a in robot.actuators if a.kind == "torque"]
+    _check_keys("safety.safe_stop_kd", safety.safe_stop_kd, driven)
+    for name, kd in safety.safe_stop_kd.items():
+        expect(kd >= 0, f"safety.safe_stop_kd.{name}", "at least 0", kd)
+
+
+def _check_golden(manifest: Manifest) -> None:
+    golden = manifest.golden
+    file = manifest.file_of("golden")
+    expect(golden.file == file, "golden.file", f"{file!r}, of role golden", golden.file)
+    enough = MIN_GOLDEN_STEPS <= golden.steps <= 2**20
+    expect(enough, "golden.steps", f"at least {MIN_GOLDEN_STEPS}", golden.steps)
+    tight = 0 < golden.atol <= MAX_GOLDEN_ATOL
+    expect(tight, "golden.atol", f"a value in (0, {MAX_GOLDEN_ATOL}]", golden.atol)
+
+
+def _check_provenance(manifest: Manifest) -> None:
+    origin = manifest.provenance
+    expect(origin.env_steps >= 0, "provenance.env_steps", "at least 0", origin.env_steps)
+    if origin.parent is not None:
+        _check_hash("provenance.parent", origin.parent)
+    for i, figure in enumerate(origin.evaluation):
+        field = f"provenance.evaluation[{i}]"
+        expect(figure.episodes >= 1, f"{field}.episodes", "at least 1", figure.episodes)
+        fits = 0 <= figure.successes <= figure.episodes
+        found = figure.successes
+        expect(fits, f"{field}.successes", f"a number in [0, {figure.episodes}]", found)

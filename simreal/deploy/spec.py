@@ -1,0 +1,314 @@
+"""State a policy once, and derive its manifest.
+
+The exporter says what it knows in the words of training: a robot, terms, layers. Slices, units, hashes
+and tables are computed from that, so that nobody types them a second time.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from simreal.core.action import ActionTerm
+from simreal.core.observation import LAST_ACTION, Term
+from simreal.core.robot import Joint, Robot
+from simreal.deploy.bundle import Golden, Layer, Normalizer
+from simreal.deploy.consistency import joint_unit, unit_of
+from simreal.deploy.decode import Words, expect
+from simreal.deploy.manifest import (
+    FORMAT,
+    SCHEMA_VERSION,
+    ActionEntry,
+    ActionTable,
+    ActuatorEntry,
+    FileEntry,
+    GoldenEntry,
+    JointEntry,
+    LayerEntry,
+    Manifest,
+    NetworkEntry,
+    Normalization,
+    ObservationEntry,
+    Provenance,
+    RobotEntry,
+    Safety,
+    SignalEntry,
+    TermEntry,
+    Timing,
+    TrainedLatency,
+)
+from simreal.errors import BundleError
+
+WEIGHTS_FILE = "weights.safetensors"
+GOLDEN_FILE = "golden.safetensors"
+_MEAN, _VAR = "normalizer.mean", "normalizer.var"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleSpec:
+    """State a policy completely.
+
+    Attributes:
+        name: Name of the policy.
+        robot: Robot it was trained for.
+        terms: Observation terms, in order.
+        actions: Action terms, one per network output.
+        layers: The network; the last layer is linear.
+        normalizer: Observation statistics, if any.
+        squash: `tanh` if the output is squashed, else `none`.
+        control_period_s: Time between two commands [s].
+        tick_s: Physics tick of the training [s].
+        max_signal_age_s: Age from which a measurement must not be used [s]; two control periods if
+            None.
+        trained_latency: Delays seen in training.
+        signals: Raw signals the robot must supply; joint positions and velocities if None.
+        torque_limit: Bound by joint [Nm]; the actuators' own where absent.
+        joint_velocity_max: Velocity that trips the stop, by joint [rad/s]; the joints' own where
+            absent.
+        safe_stop_kd: Damping after a fault, by joint [Nm s/rad]; 0 where absent.
+        golden: Recorded episode of at least 64 steps.
+        golden_atol: Largest difference that a runtime may show.
+        provenance: Where the policy comes from.
+        notes: Text for the card.
+        created: When it is written, for the card alone.
+    """
+
+    name: str
+    robot: Robot
+    terms: tuple[Term, ...]
+    actions: tuple[ActionTerm, ...]
+    layers: tuple[Layer, ...]
+    control_period_s: float
+    tick_s: float
+    golden: Golden
+    provenance: Provenance
+    normalizer: Normalizer | None = None
+    squash: Literal["none", "tanh"] = "none"
+    max_signal_age_s: float | None = None
+    trained_latency: TrainedLatency = field(default_factory=TrainedLatency)
+    signals: tuple[SignalEntry, ...] | None = None
+    torque_limit: Mapping[str, float] = field(default_factory=dict)
+    joint_velocity_max: Mapping[str, float] = field(default_factory=dict)
+    safe_stop_kd: Mapping[str, float] = field(default_factory=dict)
+    golden_atol: float = 1e-5
+    notes: str = ""
+    created: str | None = None
+
+
+def joint_signals(robot: Robot) -> tuple[SignalEntry, ...]:
+    """Return the signals `joint_pos` and `joint_vel` of a robot, in canonical order."""
+
+    def signal(name: str, kind: str) -> SignalEntry:
+        return SignalEntry(
+            name=name,
+            kind="joint_position" if kind == "joint_position" else "joint_velocity",
+            elements=robot.joint_names,
+            units=tuple(joint_unit(kind, joint.kind) for joint in robot.movable),
+        )
+
+    return signal("joint_pos", "joint_position"), signal("joint_vel", "joint_velocity")
+
+
+def build(spec: BundleSpec) -> tuple[Manifest, bytes, bytes]:
+    """Return the manifest and the content of the weights file and the golden file.
+
+    Args:
+        spec: The policy.
+
+    Raises:
+        BundleError: A term reads what no robot measures, or weights are not float32.
+    """
+    # Only an exporter needs the package; the controller has a reader of its own.
+    from safetensors.numpy import save
+
+    weights = save(_weight_tensors(spec))
+    golden = save(_golden_tensors(spec.golden))
+    signals = joint_signals(spec.robot) if spec.signals is None else spec.signals
+    terms = _terms(spec.terms, signals)
+    dim = terms[-1].slice[1] if terms else 0
+    manifest = Manifest(
+        format=FORMAT,
+        schema_version=SCHEMA_VERSION,
+        name=spec.name,
+        files={
+            WEIGHTS_FILE: FileEntry(bytes=len(weights), sha256=_hash(weights), role="weights"),
+            GOLDEN_FILE: FileEntry(bytes=len(golden), sha256=_hash(golden), role="golden"),
+        },
+        robot=_robot(spec.robot),
+        timing=_timing(spec),
+        signals=signals,
+        observation=ObservationEntry(
+            dtype="float32",
+            dim=dim,
+            layout="term_major",
+            terms=terms,
+            normalization=_normalization(spec.normalizer),
+        ),
+        network=_network(spec, dim),
+        action=_action(spec),
+        safety=_safety(spec, signals),
+        golden=GoldenEntry(file=GOLDEN_FILE, steps=len(spec.golden.output), atol=spec.golden_atol),
+        provenance=spec.provenance,
+    )
+    return manifest, weights, golden
+
+
+def _weight_tensors(spec: BundleSpec) -> dict[str, np.ndarray]:
+    tensors: dict[str, np.ndarray] = {}
+    for i, layer in enumerate(spec.layers):
+        for part, value in (("weight", layer.weight), ("bias", layer.bias)):
+            name = f"network.{i}.{part}"
+            # A silent cast would change the policy; what was trained is what is written.
+            expect(value.dtype == np.float32, name, "float32", Words(value.dtype))
+            tensors[name] = np.ascontiguousarray(value)
+    if spec.normalizer is not None:
+        tensors[_MEAN] = _real(spec.normalizer.mean)
+        tensors[_VAR] = _real(spec.normalizer.var)
+    return tensors
+
+
+def _golden_tensors(golden: Golden) -> dict[str, np.ndarray]:
+    return {
+        **{f"signal.{name}": _real(value) for name, value in golden.signals.items()},
+        "observation": np.ascontiguousarray(golden.observation, dtype=np.float32),
+        "output": np.ascontiguousarray(golden.output, dtype=np.float32),
+        "command": np.ascontiguousarray(golden.command, dtype=np.float64),
+    }
+
+
+def _real(value: np.ndarray) -> np.ndarray:
+    kept = value.dtype if value.dtype in (np.float32, np.float64) else np.float64
+    return np.ascontiguousarray(value, dtype=kept)
+
+
+def _robot(robot: Robot) -> RobotEntry:
+    return RobotEntry(
+        id=robot.name,
+        fixed_base=robot.fixed_base,
+        interface_sha256=robot.interface_sha256,
+        dynamics_sha256=robot.dynamics_sha256,
+        joints=tuple(_joint(joint) for joint in robot.movable),
+        actuators=tuple(
+            ActuatorEntry(joint=a.joint, kind=a.kind, torque_limit=a.torque_limit, kp=a.kp, kd=a.kd)
+            for a in robot.actuators
+        ),
+    )
+
+
+def _joint(joint: Joint) -> JointEntry:
+    if joint.kind == "fixed":
+        raise BundleError(f"joint '{joint.name}': expected a joint that moves, found kind 'fixed'")
+    return JointEntry(
+        name=joint.name,
+        kind=joint.kind,
+        axis=joint.axis,
+        lower=None if np.isinf(joint.lower) else joint.lower,
+        upper=None if np.isinf(joint.upper) else joint.upper,
+        max_velocity=joint.max_velocity,
+        default=joint.default,
+    )
+
+
+def _timing(spec: BundleSpec) -> Timing:
+    age = spec.max_signal_age_s
+    return Timing(
+        control_period_s=spec.control_period_s,
+        tick_s=spec.tick_s,
+        decimation=round(spec.control_period_s / spec.tick_s),
+        max_signal_age_s=2.0 * spec.control_period_s if age is None else age,
+        trained_latency=spec.trained_latency,
+    )
+
+
+def _terms(terms: tuple[Term, ...], signals: tuple[SignalEntry, ...]) -> tuple[TermEntry, ...]:
+    by_name = {signal.name: signal for signal in signals}
+    made = []
+    at = 0
+    for term in terms:
+        signal = by_name.get(term.source)
+        if signal is None and term.source != LAST_ACTION:
+            raise BundleError(
+                f"observation term '{term.name}' reads '{term.source}', expected one of "
+                f"{sorted(by_name)}: a policy that needs what no robot measures cannot be deployed"
+            )
+        known = set(term.elements) if signal is None else set(signal.elements)
+        unit = unit_of(signal, [e for e in term.elements if e in known])
+        parts = {name: getattr(term, name) for name in Term.__dataclass_fields__}
+        made.append(TermEntry(**parts, unit=unit, slice=(at, at + term.width)))
+        at += term.width
+    return tuple(made)
+
+
+def _normalization(normalizer: Normalizer | None) -> Normalization:
+    if normalizer is None:
+        return Normalization(
+            kind="none", mean=None, var=None, count=None, epsilon=None, clip=None, frozen=True
+        )
+    return Normalization(
+        kind="running_mean_std",
+        mean=_MEAN,
+        var=_VAR,
+        count=normalizer.count,
+        epsilon=normalizer.epsilon,
+        clip=normalizer.clip,
+        frozen=True,
+    )
+
+
+def _network(spec: BundleSpec, dim: int) -> NetworkEntry:
+    return NetworkEntry(
+        kind="mlp",
+        inputs=dim,
+        layers=tuple(
+            LayerEntry(
+                weight=f"network.{i}.weight",
+                bias=f"network.{i}.bias",
+                units=layer.bias.size,
+                activation=layer.activation,
+            )
+            for i, layer in enumerate(spec.layers)
+        ),
+        output="gaussian_mean",
+        squash=spec.squash,
+    )
+
+
+def _action(spec: BundleSpec) -> ActionTable:
+    kinds = {a.joint: a.kind for a in spec.robot.actuators}
+    entries = []
+    for term in spec.actions:
+        kind = kinds.get(term.joint, "torque")
+        quantity = "joint_torque" if kind == "torque" else "joint_position"
+        unit = joint_unit(quantity, spec.robot.joint(term.joint).kind)
+        entries.append(
+            ActionEntry(
+                joint=term.joint, kind=kind, unit=unit, scale=term.scale, offset=term.offset
+            )
+        )
+    return ActionTable(clip=(-1.0, 1.0), entries=tuple(entries))
+
+
+def _safety(spec: BundleSpec, signals: tuple[SignalEntry, ...]) -> Safety:
+    robot = spec.robot
+    seen = [e for s in signals if s.kind == "joint_velocity" for e in s.elements]
+    return Safety(
+        torque_limit={
+            **{a.joint: a.torque_limit for a in robot.actuators},
+            **spec.torque_limit,
+        },
+        joint_velocity_max={
+            **{name: robot.joint(name).max_velocity for name in seen},
+            **spec.joint_velocity_max,
+        },
+        safe_stop_kd={
+            **{a.joint: 0.0 for a in robot.actuators if a.kind == "torque"},
+            **spec.safe_stop_kd,
+        },
+        on_nan="safe_stop",
+    )
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,59 @@
+"""Run a policy for whole episodes: the one loop that evaluation, checkpoint choice and golden vectors use."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from simreal.domains.episodes import EpisodeInfo
+from simreal.domains.vec_env import SimVecEnv
+from simreal.errors import ConfigError
+
+Act = Callable[[np.ndarray], np.ndarray]
+"""From observations (N, dim) float32 to actions (N, A)."""
+
+
+def run_episodes(env: SimVecEnv, act: Act, num_episodes: int, seed: int) -> list[EpisodeInfo]:
+    """Run a number of whole episodes.
+
+    Every policy that is run with the same environment and seed meets the same random numbers. Episodes
+    are counted per world, so that worlds whose episodes are short are not counted more often.
+
+    Args:
+        env: Worlds; `num_episodes` is a multiple of their number.
+        act: The policy.
+        num_episodes: Episodes to run.
+        seed: Seed of the worlds.
+
+    Returns:
+        One summary per episode, ordered by world and episode.
+
+    Raises:
+        ConfigError: The episodes cannot be spread evenly over the worlds.
+    """
+    if num_episodes < 1 or num_episodes % env.num_worlds:
+        raise ConfigError(
+            f"num_episodes is {num_episodes}; a positive multiple of the {env.num_worlds} worlds is needed"
+        )
+    each = num_episodes // env.num_worlds
+    obs = env.reset(seed)
+    finished: list[EpisodeInfo] = []
+    while len(finished) < num_episodes:
+        result = env.step(act(obs))
+        obs = result.obs
+        finished += [e for e in result.episodes if e.episode < each]
+    return sorted(finished, key=lambda e: (e.world, e.episode))
+
+
+def num_steps(episodes: list[EpisodeInfo]) -> int:
+    """Return the environment steps that episodes took."""
+    return sum(episode.length for episode in episodes)
+
+
+def success_rate(episodes: list[EpisodeInfo]) -> float:
+    """Return the share of successful episodes."""
+    return sum(episode.success for episode in episodes) / len(episodes)
+
+
+def mean_return(episodes: list[EpisodeInfo]) -> float:
+    """Return the mean return."""
+    return float(np.mean([episode.return_ for episode in episodes]))

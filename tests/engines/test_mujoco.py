@@ -1,0 +1,187 @@
+"""What only the MuJoCo engine promises: threads, its fast path, its options and its refusals."""
+
+import numpy as np
+import pytest
+from tests.engines import sample_robots as robots
+
+from simreal.core.params import DynamicsParams
+from simreal.core.robot import Joint, Link, Robot
+from simreal.errors import DependencyError, EngineError, ParameterError, RobotError, UnknownNameError
+
+mujoco = pytest.importorskip("mujoco")
+
+ROBOT = robots.pendulums(damping=0.01, friction=0.05)
+
+
+def spread(num_worlds: int) -> np.ndarray:
+    return np.linspace(-2, 2, 2 * num_worlds).reshape(num_worlds, 2)
+
+
+def trajectory(engine, *, sample: bool = False) -> np.ndarray:
+    n = engine.num_worlds
+    engine.reset(np.ones(n, dtype=bool), spread(n), -spread(n))
+    state, found = engine.new_state(), []
+    for step in range(30):
+        commands = np.full((5, n, 2), np.cos(0.2 * step))
+        engine.step(commands, np.arange(n) % 5 + 1 if sample else None)
+        engine.read(state)
+        found.append(np.concatenate([state.joint_pos, state.joint_vel], axis=1))
+    return np.array(found)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(build):
+    found = [trajectory(build("mujoco", ROBOT, 7, options={"threads": n})) for n in (1, 2, 3)]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_one_call_for_constant_commands_equals_tick_by_tick(build):
+    fast = trajectory(build("mujoco", ROBOT, 5))
+    slow = trajectory(build("mujoco", ROBOT, 5), sample=True)
+    looking = trajectory(build("mujoco", ROBOT, 5, bodies=("arm1",)), sample=True)
+    np.testing.assert_array_equal(fast, slow)
+    np.testing.assert_array_equal(fast, looking)
+
+
+def test_parameters_changed_in_mid_air_act_alike_with_and_without_body_positions(build):
+    found = []
+    for bodies in ((), ("arm1",)):
+        engine = build("mujoco", ROBOT, 3, bodies=bodies, params=("mass.arm1", "link_length.arm0"))
+        trajectory(engine)
+        values = {"mass.arm1": [0.3, 0.9, 2.0], "link_length.arm0": [0.1, 0.2, 0.5]}
+        mask = np.array([True, False, True])
+        engine.apply(DynamicsParams(engine.specs, values, 3), mask)
+        state = engine.new_state()
+        for _ in range(10):
+            engine.step(np.zeros((5, 3, 2)))
+        engine.read(state)
+        found.append(np.concatenate([state.joint_pos, state.joint_vel], axis=1))
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_a_com_at_the_origin_can_be_moved(build, run):
+    centered = ROBOT.revised(links={"arm0": {"com": (0.0, 0.0, 0.0)}})
+    engine = build("mujoco", centered, 2, params=("com.arm0",))
+    plain = build("mujoco", centered, 2)
+    for each in (engine, plain):
+        each.reset(np.ones(2, dtype=bool), np.ones((2, 2)), np.zeros((2, 2)))
+    values = DynamicsParams(engine.specs, {"com.arm0": (0.0, 0.0, -0.3)}, 2)
+    engine.apply(values, np.array([True, False]))
+    moved, nominal = run(engine, 0.0, 10)[0], run(plain, 0.0, 10)[0]
+    np.testing.assert_allclose(moved[:, 1], nominal[:, 1], atol=1e-12)
+    assert np.abs(moved[-1, 0] - nominal[-1, 0]).max() > 1e-3
+
+
+def test_a_full_inertia_tensor_reaches_the_model(build):
+    tensor = (0.02, 0.03, 0.025, 0.003, -0.002, 0.004)
+    robot = ROBOT.revised(links={"arm1": {"inertia": tensor}})
+    model = build("mujoco", robot)._at.model
+    body = model.body("arm1")
+    rotation = np.empty(9)
+    mujoco.mju_quat2Mat(rotation, body.iquat)
+    axes = rotation.reshape(3, 3)
+    full = axes @ np.diag(body.inertia) @ axes.T
+    wanted = [[0.02, 0.003, -0.002], [0.003, 0.03, 0.004], [-0.002, 0.004, 0.025]]
+    np.testing.assert_allclose(full, wanted, atol=1e-12)
+
+
+def test_the_model_holds_the_record_and_nothing_else(build):
+    model = build("mujoco", robots.gantry())._at.model
+    np.testing.assert_array_equal(model.body_mass, [0, 0, 1, 2, 4])
+    np.testing.assert_array_equal(model.dof_damping, 0.0)
+    np.testing.assert_array_equal(model.dof_frictionloss, 0.0)
+    np.testing.assert_array_equal(model.dof_armature, 0.0)
+    assert model.nbody == 5
+    assert model.opt.timestep == 0.002
+
+
+def test_only_declared_parameters_are_expanded(build):
+    engine = build("mujoco", ROBOT, 2, params=("joint_damping.elbow",))
+    assert engine._batch.expanded("dof_damping") is not None
+    assert engine._batch.expanded("body_mass") is None
+
+
+def test_a_finer_reference_integrator_can_be_chosen(build):
+    default, reference = (
+        trajectory(build("mujoco", robots.pendulums(), 3, options={"integrator": name}))
+        for name in ("implicitfast", "rk4")
+    )
+    difference = np.abs(default - reference).max()
+    assert 1e-6 < difference < 0.2
+
+
+def test_unknown_options_are_refused_with_the_nearest_name(build):
+    with pytest.raises(UnknownNameError, match="Did you mean 'threads'"):
+        build("mujoco", ROBOT, options={"thread": 2})
+    with pytest.raises(UnknownNameError, match="implicitfast"):
+        build("mujoco", ROBOT, options={"integrator": "euler2"})
+
+
+def test_restitution_is_refused_with_the_reason(build):
+    with pytest.raises(ParameterError, match="soft"):
+        build("mujoco", robots.skater(), params=("restitution.foot",), ground=True)
+    bouncy = robots.skater().revised(links={"foot": {"restitution": 0.5}})
+    with pytest.raises(RobotError, match="restitution"):
+        build("mujoco", bouncy, ground=True)
+
+
+def test_an_inertia_of_no_body_is_refused(build):
+    engine = build("mujoco", ROBOT, params=("inertia.arm0",))
+    values = DynamicsParams(engine.specs, {"inertia.arm0": (0.1, 0.1, 0.3)}, 1)
+    with pytest.raises(ParameterError, match="no rigid body"):
+        engine.apply(values, np.ones(1, dtype=bool))
+
+
+def test_a_fixed_link_length_moves_the_next_joint(build):
+    fixed = {"link_length.arm0": 0.35}
+    engine = build("mujoco", ROBOT, fixed=fixed, bodies=("arm1",))
+    state = engine.new_state()
+    engine.read(state)
+    np.testing.assert_allclose(state.body_pos["arm1"], [[0, 0, -0.35]], atol=1e-12)
+    assert engine.realized("link_length.arm0") == pytest.approx(0.35)
+
+
+def test_bad_commands_are_reported(build):
+    engine = build("mujoco", ROBOT, 2)
+    commands = np.zeros((5, 2, 2))
+    commands[:, 1] = np.nan
+    engine.step(commands)
+    state = engine.new_state()
+    engine.read(state)
+    health = engine.health(state)
+    np.testing.assert_array_equal(health.diverged, [False, True])
+    assert "command" in health.reason
+
+
+def test_a_state_of_another_batch_is_refused(build):
+    with pytest.raises(EngineError, match="num_worlds"):
+        build("mujoco", ROBOT, 2).set_state(build("mujoco", ROBOT, 3).get_state())
+
+
+def test_what_mujoco_refuses_is_a_robot_error(build):
+    tiny = Robot(
+        name="tiny",
+        links=(Link(name="base", mass=0.0), Link(name="dust", mass=1e-20, inertia=(1e-20,) * 3 + (0,) * 3)),
+        joints=(Joint(name="hinge", kind="continuous", parent="base", child="dust"),),
+        actuators=(),
+    )
+    with pytest.raises(RobotError, match="MuJoCo refuses"):
+        build("mujoco", tiny)
+
+
+def test_a_picture_shows_the_world_or_the_error_says_what_is_missing(build):
+    engine = build("mujoco", robots.crate(), ground=True)
+    try:
+        picture = engine.render(0, 64, 48)
+    except DependencyError as error:
+        pytest.skip(str(error))
+    assert picture.shape == (48, 64, 3)
+    assert picture.dtype == np.uint8
+    assert picture.std() > 5
+
+
+def test_without_opengl_a_picture_is_a_dependency_error(build, monkeypatch):
+    engine = build("mujoco", robots.crate())
+    monkeypatch.setattr("importlib.import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
+    with pytest.raises(DependencyError, match="engine=pybullet"):
+        engine.render(0, 64, 48)
