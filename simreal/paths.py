@@ -29,6 +29,11 @@ def policies_dir() -> Path:
     return _data_dir("policies")
 
 
+def project_root() -> Path:
+    """Return the folder that holds the package: the top of a checkout, or site-packages."""
+    return _PACKAGE.parent
+
+
 def display(path: Path) -> str:
     """Return a path as messages show it: `conf/...` for a shipped file, else in full.
 

@@ -1,4 +1,1 @@
-"""One module per verb of the command line, each with `main(args: list[str]) -> int`.
-
-The only layer, beside the command line itself, that knows of configuration files.
-"""
+"""The verbs of the command line: they compose a configuration, build objects and call the layers below."""

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import simreal
-from simreal.errors import SimrealError
+from simreal.errors import ConfigError
 from simreal.paths import conf_dir, policies_dir
 from simreal.plugins import load_plugins
 
@@ -37,10 +37,10 @@ def main(args: list[str]) -> int:
         args: None are taken.
 
     Raises:
-        SimrealError: If there are arguments.
+        ConfigError: If there are arguments.
     """
     if args:
-        raise SimrealError(f"info: got '{args[0]}', expected no arguments.")
+        raise ConfigError(f"info: got '{args[0]}', expected no arguments.")
     for title, rows in report().items():
         print(title)
         width = max(len(name) for name in rows)

@@ -66,8 +66,10 @@ def rewrite(annotation: Any) -> Any:
     if origin is None:
         return _rewrite_class(annotation)
     arguments = get_args(annotation)
-    if origin is Literal or origin is type:
+    if origin is type:
         return annotation
+    if origin is Literal:
+        return Annotated[annotation, BeforeValidator(functools.partial(_literal, arguments))]
     if origin is Annotated:
         return Annotated[(rewrite(arguments[0]), *annotation.__metadata__)]
     if origin is Union or origin is types.UnionType:
@@ -109,6 +111,13 @@ def _rewrite_generic(annotation: Any, origin: Any, arguments: tuple[Any, ...]) -
 
 def _is_runtime(protocol: type) -> bool:
     return bool(getattr(protocol, "_is_runtime_protocol", False))
+
+
+def _literal(allowed: tuple[Any, ...], value: Any) -> Any:
+    """Tell 1 from true, which compare equal."""
+    if not any(type(item) is type(value) and item == value for item in allowed):
+        raise ValueError("not among the literals")
+    return value
 
 
 def _whole(value: Any) -> Any:

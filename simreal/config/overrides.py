@@ -63,11 +63,15 @@ def parse(lines: Sequence[str], primary: str, catalog: Catalog) -> list[Override
 def is_choice(override: Override, catalog: Catalog) -> bool:
     """Return whether an override chooses an option of a group (or tries to).
 
+    A dict is no option: it is merged into the section of the group's name.
+
     Args:
         override: A parsed line.
         catalog: What can be chosen.
     """
     key = override.key_or_group
+    if isinstance(override.value(), dict):
+        return False
     return key in catalog.groups or "/" in key or override.package is not None
 
 
@@ -201,7 +205,7 @@ class ValueCheck:
         if not parent:
             known += [group for group in self.groups if group not in known]
         listing = ", ".join(known) or "none"
-        hint = nearest(key, known) or self._elsewhere(key) or nearest(key, self._leaves())
+        hint = self._elsewhere(key) or nearest(key, known) or nearest(key, self._leaves())
         raise self._error(
             (*parent, key), f"unknown key '{key}' in '{line}'. Allowed: {listing}.{hint}{add}"
         )

@@ -130,7 +130,7 @@ class HydraSession:
         """
         mounted = {layer.package[0] for layer in origins.layers if layer.package}
         known = {str(k) for layer in origins.layers if layer.primary for k in layer.content}
-        # An option may also fill its own group's key from the root, to choose another group with it.
+        # An option may also fill its own group's key from the root, to choose another with it.
         allowed = sorted(known | mounted | {group.split("/")[0] for group in self._catalog.groups})
         for layer in origins.layers:
             if layer.package or layer.primary:

@@ -1,7 +1,7 @@
 """Where the links are: forward kinematics of a record, in numpy.
 
-Engines are checked against it when they are built, and pictures are framed with it. It is not meant for
-the hot path; engines report body positions themselves.
+Engines are checked against it when they are built, and pictures are framed with it. It is not meant
+for the hot path; engines report body positions themselves.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Rotations between the forms that robot descriptions and engines use.
 
-URDF speaks fixed-axis roll, pitch, yaw; engines speak quaternions; inertias need matrices. One module,
-so that the convention (`R = Rz(yaw) Ry(pitch) Rx(roll)`, child to parent) is stated once.
+URDF speaks fixed-axis roll, pitch, yaw; engines speak quaternions; inertias need matrices. One
+module, so that the convention (`R = Rz(yaw) Ry(pitch) Rx(roll)`, child to parent) is stated once.
 """
 
 import math

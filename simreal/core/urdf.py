@@ -1,7 +1,7 @@
 """URDF out of the record: the text that an engine or another tool loads.
 
-Every digit is kept (`repr`), so that an engine that loads the text starts from the record and not from a
-rounded copy. Armature, actuator gains and the default pose have no place in a URDF; contact
+Every digit is kept (`repr`), so that an engine that loads the text starts from the record and not
+from a rounded copy. Armature, actuator gains and the default pose have no place in a URDF; contact
 coefficients travel in Bullet's `<contact>`. The way back is `simreal.core.urdf_import`.
 """
 
@@ -21,14 +21,14 @@ def robot_to_urdf(robot: Robot, *, principal_axes: bool = False, visuals: bool =
 
     Args:
         robot: The record.
-        principal_axes: Write each inertia as principal moments in a rotated inertial frame instead of as
-            a full matrix in the link's axes, for engines that only keep principal moments.
+        principal_axes: Write each inertia as principal moments in a rotated inertial frame instead
+            of as a full matrix in the link's axes, for engines that only keep principal moments.
         visuals: Whether to write what is only drawn.
 
     Returns:
-        The document. Shapes are visuals, and collisions too where they collide; a capsule is written
-        as `<capsule>`, which Bullet reads and plain URDF does not know. A limit that is infinite on one
-        side only is written as 1e30.
+        The document. Shapes are visuals, and collisions too where they collide; a capsule is
+        written as `<capsule>`, which Bullet reads and plain URDF does not know. A limit that is
+        infinite on one side only is written as 1e30.
     """
     root = ET.Element("robot", name=robot.name)
     for link in robot.links:

@@ -44,7 +44,8 @@ def robot_from_urdf(
     Args:
         path: File.
         name: Name of the record; the file's own if None.
-        actuators: Motors; if None, a torque motor on every movable joint with an effort limit above 0.
+        actuators: Motors; if None, a torque motor on every movable joint with an effort limit above
+            0.
         fixed_base: Whether the root is welded to the world.
 
     Returns:
@@ -114,8 +115,8 @@ class _Reader:
             mass, com, inertia = self._inertial(name, inertial)
         elif not self._is_root(name):
             raise self.error(
-                f"link '{name}' has no <inertial>; a moving link needs mass and inertia (merge a mere "
-                "frame into its parent)"
+                f"link '{name}' has no <inertial>; a moving link needs mass and inertia "
+                "(merge a mere frame into its parent)"
             )
         return Link(
             name=name,
@@ -245,7 +246,9 @@ class _Reader:
             return replace(shape, size=(self._number(body, "radius"),))
         if body.tag in ("cylinder", "capsule"):
             size = (self._number(body, "radius"), self._number(body, "length"))
-            return replace(shape, kind="capsule" if body.tag == "capsule" else "cylinder", size=size)
+            return replace(
+                shape, kind="capsule" if body.tag == "capsule" else "cylinder", size=size
+            )
         if body.tag == "mesh":
             scale = self._vector(body, "scale", 3) if body.get("scale") else (1.0, 1.0, 1.0)
             if len(set(scale)) != 1:
@@ -253,7 +256,8 @@ class _Reader:
             mesh = self._mesh(body.get("filename", ""))
             return replace(shape, kind="mesh", size=(scale[0],), mesh=mesh)
         raise self.error(
-            f"geometry <{body.tag}> is not supported; supported: box, sphere, cylinder, capsule, mesh"
+            f"geometry <{body.tag}> is not supported; "
+            "supported: box, sphere, cylinder, capsule, mesh"
         )
 
     def _mesh(self, filename: str) -> str:

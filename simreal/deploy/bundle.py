@@ -32,7 +32,7 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLO
 _SNIFFED = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layer:
     """Hold a dense layer: `activation(weight @ x + bias)`.
 
@@ -47,7 +47,7 @@ class Layer:
     activation: Activation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Normalizer:
     """Hold observation statistics: `clip((x - mean) / sqrt(var + epsilon), -clip, clip)`.
 
@@ -66,7 +66,7 @@ class Normalizer:
     count: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Golden:
     """Hold an episode that starts at a reset, recorded through the training code.
 
@@ -83,7 +83,7 @@ class Golden:
     command: np.ndarray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bundle:
     """Hold a bundle that passed every check of its content.
 
@@ -94,6 +94,8 @@ class Bundle:
         layers: The network.
         normalizer: Observation statistics, if the policy has any.
         golden: The recorded episode.
+        training: Everything a trainer continues from, name to array, if the bundle holds it. No
+            controller reads it.
     """
 
     path: Path
@@ -102,6 +104,7 @@ class Bundle:
     layers: tuple[Layer, ...]
     normalizer: Normalizer | None
     golden: Golden
+    training: Mapping[str, np.ndarray] | None = None
 
 
 def load_bundle(path: str | Path, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
@@ -139,6 +142,7 @@ def _load(folder: Path, max_bytes: int) -> Bundle:
     _check_shapes(tensors, _weight_shapes(manifest), weights)
     recorded = read_tensors(data[golden], golden)
     _check_shapes(recorded, _golden_shapes(manifest), golden)
+    extra = next((n for n, entry in manifest.files.items() if entry.role == "training"), None)
     return Bundle(
         path=folder,
         manifest=manifest,
@@ -151,6 +155,7 @@ def _load(folder: Path, max_bytes: int) -> Bundle:
             output=recorded["output"],
             command=recorded["command"],
         ),
+        training=None if extra is None else read_tensors(data[extra], extra),
     )
 
 
@@ -265,6 +270,10 @@ def _normalizer(tensors: Mapping[str, np.ndarray], manifest: Manifest) -> Normal
         return None
     var, epsilon = tensors[norm.var], norm.epsilon or 0.0
     smallest = float(var.min()) + epsilon
+    for name in (norm.mean, norm.var):
+        largest = float(np.abs(tensors[name]).max())
+        held = largest <= float(np.finfo(np.float32).max)
+        expect(held, f"tensor {describe(name)}", "numbers that float32 holds", largest)
     positive = bool(var.min() >= 0) and bool(np.float32(smallest) > 0)
     expect(positive, f"tensor {describe(norm.var)}", "var >= 0 and var + epsilon > 0", smallest)
     return Normalizer(

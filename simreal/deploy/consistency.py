@@ -129,7 +129,8 @@ def _check_files(manifest: Manifest) -> None:
         expect(entry.bytes >= 0, f"{field}.bytes", "a size", entry.bytes)
         _check_hash(f"{field}.sha256", entry.sha256)
     roles = sorted(entry.role for entry in manifest.files.values())
-    expect(roles == ["golden", "weights"], "files", "one of each role", Words(roles))
+    allowed = (["golden", "weights"], ["golden", "training", "weights"])
+    expect(roles in allowed, "files", "one of each role, training optional", Words(roles))
 
 
 def _check_hash(field: str, value: str) -> None:

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from simreal.core.observation import Term
 from simreal.core.robot import ControlKind, Vec3
 from simreal.deploy.decode import decode, describe, expect, mismatch, parse_json
@@ -33,7 +35,7 @@ class FileEntry:
 
     bytes: int
     sha256: str
-    role: Literal["weights", "golden"]
+    role: Literal["weights", "golden", "training"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,10 +339,22 @@ class Manifest:
     provenance: Provenance
 
     def to_bytes(self) -> bytes:
-        """Return the canonical JSON: sorted keys, shortest numbers that read back the same."""
-        text = json.dumps(
-            dataclasses.asdict(self), sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False
-        )
+        """Return the canonical JSON: sorted keys, shortest numbers that read back the same.
+
+        Raises:
+            BundleError: A number is not finite, or a value has no form in JSON.
+        """
+        try:
+            text = json.dumps(
+                dataclasses.asdict(self),
+                sort_keys=True,
+                indent=1,
+                ensure_ascii=True,
+                allow_nan=False,
+                default=_plain,
+            )
+        except ValueError as error:
+            raise mismatch("manifest", "finite numbers", str(error)) from None
         return f"{text}\n".encode("ascii")
 
     def file_of(self, role: str) -> str:
@@ -370,6 +384,13 @@ def decode_manifest(data: bytes) -> Manifest:
         raise mismatch("schema_version", expected, describe(version))
     manifest: Manifest = decode(Manifest, content, "")
     return manifest
+
+
+def _plain(value: object) -> Any:
+    """Return the Python number in a numpy scalar, which exporters easily leave in a record."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise mismatch("manifest", "texts, numbers and lists", f"a {type(value).__name__}")
 
 
 def interface_sha256(interface: dict[str, Any]) -> str:

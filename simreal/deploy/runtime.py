@@ -33,6 +33,7 @@ class NumpyPolicy:
         """
         self.manifest = bundle.manifest
         self._network = _Network(bundle.layers, self.manifest.network.squash)
+        self._output: np.ndarray = self._network.output
         self._normalize = _Normalize(bundle.normalizer, self.manifest.observation.dim)
         self._action_map(self.manifest)
         self._started = False
@@ -64,7 +65,8 @@ class NumpyPolicy:
         self._rows = {name: np.zeros((1, len(names))) for name, names in self._order.items()}
         self._rows[LAST_ACTION] = np.zeros((1, self._action.size))
         self._last_action = self._rows[LAST_ACTION][0]
-        self._observation = np.zeros((1, self._pipeline.dim), dtype=np.float32)
+        self._batch = np.zeros((1, self._pipeline.dim), dtype=np.float32)
+        self._observation: np.ndarray = self._batch[0]
         self._started = False
 
     @property
@@ -120,12 +122,12 @@ class NumpyPolicy:
     @property
     def observation(self) -> np.ndarray:
         """Return the last observation, before normalization (dim), float32."""
-        return self._observation[0].copy()
+        return self._observation.copy()
 
     @property
     def output(self) -> np.ndarray:
         """Return the last network output, before clipping (n), float32."""
-        return self._network.output.copy()
+        return self._output.copy()
 
     @property
     def action(self) -> np.ndarray:
@@ -156,8 +158,8 @@ class NumpyPolicy:
             self._rows[name][0] = value
 
     def _act(self) -> np.ndarray:
-        self._pipeline.emit(self._observation)
-        output = self._network(self._normalize(self._observation[0]))
+        self._pipeline.emit(self._batch)
+        output = self._network(self._normalize(self._observation))
         # A NaN passes through the clip; the controller tests the output before it comes to that.
         np.maximum(output, -1.0, out=self._action)
         np.minimum(self._action, 1.0, out=self._action)
@@ -220,7 +222,7 @@ class _Network:
             for layer in layers
         ]
         self._squash = squash == "tanh"
-        self.output: np.ndarray = self._layers[-1][2]
+        self.output = self._layers[-1][2]
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         for weight, bias, out, spare, activation in self._layers:

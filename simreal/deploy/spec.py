@@ -1,7 +1,7 @@
 """State a policy once, and derive its manifest.
 
-The exporter says what it knows in the words of training: a robot, terms, layers. Slices, units, hashes
-and tables are computed from that, so that nobody types them a second time.
+The exporter says what it knows in the words of training: a robot, terms, layers. Slices, units,
+hashes and tables are computed from that, so that nobody types them a second time.
 """
 
 import hashlib
@@ -43,6 +43,7 @@ from simreal.errors import BundleError
 
 WEIGHTS_FILE = "weights.safetensors"
 GOLDEN_FILE = "golden.safetensors"
+TRAINING_FILE = "training.safetensors"
 _MEAN, _VAR = "normalizer.mean", "normalizer.var"
 
 
@@ -71,6 +72,7 @@ class BundleSpec:
         golden: Recorded episode of at least 64 steps.
         golden_atol: Largest difference that a runtime may show.
         provenance: Where the policy comes from.
+        training: What a trainer needs to go on, name to float array; no controller reads it.
         notes: Text for the card.
         created: When it is written, for the card alone.
     """
@@ -93,6 +95,7 @@ class BundleSpec:
     joint_velocity_max: Mapping[str, float] = field(default_factory=dict)
     safe_stop_kd: Mapping[str, float] = field(default_factory=dict)
     golden_atol: float = 1e-5
+    training: Mapping[str, np.ndarray] | None = None
     notes: str = ""
     created: str | None = None
 
@@ -111,8 +114,8 @@ def joint_signals(robot: Robot) -> tuple[SignalEntry, ...]:
     return signal("joint_pos", "joint_position"), signal("joint_vel", "joint_velocity")
 
 
-def build(spec: BundleSpec) -> tuple[Manifest, bytes, bytes]:
-    """Return the manifest and the content of the weights file and the golden file.
+def build(spec: BundleSpec) -> tuple[Manifest, dict[str, bytes]]:
+    """Return the manifest and the content of the files it lists, by name.
 
     Args:
         spec: The policy.
@@ -123,8 +126,13 @@ def build(spec: BundleSpec) -> tuple[Manifest, bytes, bytes]:
     # Only an exporter needs the package; the controller has a reader of its own.
     from safetensors.numpy import save
 
-    weights = save(_weight_tensors(spec))
-    golden = save(_golden_tensors(spec.golden))
+    members: dict[str, tuple[Literal["weights", "golden", "training"], bytes]] = {
+        WEIGHTS_FILE: ("weights", save(_weight_tensors(spec))),
+        GOLDEN_FILE: ("golden", save(_golden_tensors(spec.golden))),
+    }
+    if spec.training is not None:
+        training = {name: _real(np.asarray(value)) for name, value in spec.training.items()}
+        members[TRAINING_FILE] = ("training", save(training))
     signals = joint_signals(spec.robot) if spec.signals is None else spec.signals
     terms = _terms(spec.terms, signals)
     dim = terms[-1].slice[1] if terms else 0
@@ -133,8 +141,8 @@ def build(spec: BundleSpec) -> tuple[Manifest, bytes, bytes]:
         schema_version=SCHEMA_VERSION,
         name=spec.name,
         files={
-            WEIGHTS_FILE: FileEntry(bytes=len(weights), sha256=_hash(weights), role="weights"),
-            GOLDEN_FILE: FileEntry(bytes=len(golden), sha256=_hash(golden), role="golden"),
+            name: FileEntry(bytes=len(data), sha256=_hash(data), role=role)
+            for name, (role, data) in members.items()
         },
         robot=_robot(spec.robot),
         timing=_timing(spec),
@@ -152,7 +160,7 @@ def build(spec: BundleSpec) -> tuple[Manifest, bytes, bytes]:
         golden=GoldenEntry(file=GOLDEN_FILE, steps=len(spec.golden.output), atol=spec.golden_atol),
         provenance=spec.provenance,
     )
-    return manifest, weights, golden
+    return manifest, {name: data for name, (_, data) in members.items()}
 
 
 def _weight_tensors(spec: BundleSpec) -> dict[str, np.ndarray]:
@@ -180,7 +188,7 @@ def _golden_tensors(golden: Golden) -> dict[str, np.ndarray]:
 
 def _real(value: np.ndarray) -> np.ndarray:
     kept = value.dtype if value.dtype in (np.float32, np.float64) else np.float64
-    return np.ascontiguousarray(value, dtype=kept)
+    return np.asarray(value, dtype=kept, order="C")  # keeps a scalar a scalar
 
 
 def _robot(robot: Robot) -> RobotEntry:
@@ -213,6 +221,7 @@ def _joint(joint: Joint) -> JointEntry:
 
 def _timing(spec: BundleSpec) -> Timing:
     age = spec.max_signal_age_s
+    expect(spec.tick_s > 0, "tick_s", "more than 0", spec.tick_s)
     return Timing(
         control_period_s=spec.control_period_s,
         tick_s=spec.tick_s,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_SLACK = 1e-9  # of a period: rounding of the clock, not lateness
+_SLACK = 1e-6  # of a period: rounding of the clock, not lateness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +70,10 @@ class LoopTimer:
             elapsed_s: Time since the start of the loop [s].
         """
         elapsed = elapsed_s / self.period_s
-        if elapsed <= step + 1 + _SLACK * max(1.0, elapsed):
+        if elapsed <= step + 1 + _SLACK:
             self.consecutive_overruns = 0
             return step + 1
-        following = math.ceil(elapsed - _SLACK * max(1.0, elapsed))
+        following = math.ceil(elapsed - _SLACK)
         self.overruns += 1
         self.consecutive_overruns += 1
         self.skipped += following - step - 1

@@ -1,7 +1,7 @@
 """Write a policy bundle, so that a reader sees a whole one or none.
 
-A bundle is written aside, loaded, replayed against its own golden vectors, and only then renamed into
-place: what does not reproduce the training policy is never published.
+A bundle is written aside, loaded, replayed against its own golden vectors, and only then renamed
+into place: what does not reproduce the training policy is never published.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from simreal.deploy.card import render_card
 from simreal.deploy.check import replay
 from simreal.deploy.decode import one_line
 from simreal.deploy.manifest import FORMAT
-from simreal.deploy.spec import GOLDEN_FILE, WEIGHTS_FILE, BundleSpec, build
+from simreal.deploy.spec import GOLDEN_FILE, TRAINING_FILE, WEIGHTS_FILE, BundleSpec, build
 from simreal.errors import BundleError
 
 
@@ -36,12 +36,12 @@ def write_bundle(path: str | Path, spec: BundleSpec) -> Path:
     """
     target = Path(path)
     _refuse_foreign_target(target)
-    manifest, weights, golden = build(spec)
+    manifest, listed = build(spec)
     content = manifest.to_bytes()
     card = render_card(
         manifest, hashlib.sha256(content).hexdigest(), notes=spec.notes, created=spec.created
     )
-    members = {WEIGHTS_FILE: weights, GOLDEN_FILE: golden, CARD: card.encode(), MANIFEST: content}
+    members = {**listed, CARD: card.encode(), MANIFEST: content}
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
@@ -63,7 +63,7 @@ def _refuse_foreign_target(target: Path) -> None:
         return
     ours = False
     if target.is_dir() and not target.is_symlink():
-        known = {MANIFEST, WEIGHTS_FILE, GOLDEN_FILE, CARD}
+        known = {MANIFEST, WEIGHTS_FILE, GOLDEN_FILE, TRAINING_FILE, CARD}
         names = {entry.name for entry in target.iterdir()}
         head = (target / MANIFEST).read_bytes() if MANIFEST in names else b""
         ours = not names or (names <= known and FORMAT.encode() in head)

@@ -144,12 +144,8 @@ class SimVecEnv:
     def _build_interface(self, fixed: Mapping[str, Any]) -> None:
         task, n = self.task, self.num_worlds
         self.action_map = ActionMap(task.action(self.robot), self.robot)
-        self.signal_names: dict[str, tuple[str, ...]] = {
-            "joint_pos": self.robot.joint_names,
-            "joint_vel": self.robot.joint_names,
-            LAST_ACTION: self.action_map.joints,
-        }
-        self.observation = ObservationPipeline(task.observation(self.robot), self.signal_names, n)
+        names = signal_names(self.robot, task)
+        self.observation = ObservationPipeline(task.observation(self.robot), names, n)
         self._kit: dict[str, np.ndarray] = {
             name: np.full(n, float(fixed[name])) for name in (*_SENSING, *_ACTUATION)
         }
@@ -428,3 +424,17 @@ class SimVecEnv:
     def close(self) -> None:
         """Release the engine. Safe to call twice."""
         self.engine.close()
+
+
+def signal_names(robot: Robot, task: Task) -> dict[str, tuple[str, ...]]:
+    """Return the raw signals an observation can read, with the names of their elements.
+
+    Args:
+        robot: The robot.
+        task: The task.
+    """
+    return {
+        "joint_pos": robot.joint_names,
+        "joint_vel": robot.joint_names,
+        LAST_ACTION: ActionMap(task.action(robot), robot).joints,
+    }

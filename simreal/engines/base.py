@@ -205,9 +205,9 @@ class Engine(ABC):
             total = float(np.abs(state.buffer).max(initial=0.0))
         if total < max_velocity:
             return Health(np.zeros(self.num_worlds, dtype=bool))
-        finite = np.isfinite(state.buffer).all(axis=1)
+        finite: np.ndarray = np.isfinite(state.buffer).all(axis=1)
         fast = ~(np.abs(state.joint_vel) < max_velocity).all(axis=1)
-        diverged: np.ndarray = ~finite | fast
+        diverged = ~finite | fast
         worlds = np.flatnonzero(diverged)
         if worlds.size == 0:
             return Health(diverged)
@@ -277,6 +277,9 @@ class Engine(ABC):
                     f"engine '{self.name}' has no parameter '{name}' on robot '{self.robot.name}'; "
                     f"known kinds: {', '.join(sorted({s.kind for s in self.specs.values()}))}"
                 )
+            # What is held at zero is left out on purpose; an engine need not be able to have it.
+            if name not in self.spec.params and not np.any(self.spec.fixed[name]):
+                continue
             capability = self.capability(self.robot, self.specs[name])
             if not capability.supported:
                 raise ParameterError(

@@ -1,9 +1,9 @@
 """The PyBullet engine: one physics client per world, many worlds in one process.
 
-Bullet holds Python's lock while it steps, so threads gain nothing, and several robots in one client are
-slower than several clients. What remains is to call it as little as possible: per world and control
-step, one motor call and one step per tick, and one batched read. More processes are the business of
-`simreal.engines.workers`.
+Bullet holds Python's lock while it steps, so threads gain nothing, and several robots in one client
+are slower than several clients. What remains is to call it as little as possible: per world and
+control step, one motor call and one step per tick, and one batched read. More processes are the
+business of `simreal.engines.workers`.
 
 Integration is semi-implicit Euler at the tick; joint damping is explicit, dry friction implicit.
 """
@@ -17,8 +17,8 @@ from simreal.core.params import DynamicsParams, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
 from simreal.engines.base import Capability, Engine, EngineSpec
-from simreal.engines.pybullet_drive import Drive
 from simreal.engines.pybullet_camera import take_picture
+from simreal.engines.pybullet_drive import Drive
 from simreal.engines.pybullet_params import ParamTable, capability
 from simreal.engines.pybullet_root import place_root, rest_pose, root_state
 from simreal.engines.pybullet_world import World, p
@@ -31,10 +31,11 @@ class PyBulletEngine(Engine):
     """Advance N worlds of one robot in Bullet, in this process.
 
     Attributes:
-        exact_state: Whether `get_state` holds everything, so that a restored engine continues bit for bit.
-            It does while nothing can touch anything and the base is fixed. Elsewhere Bullet keeps contact
-            points and a rotation that it does not give out; `get_state` then loads every world anew at
-            the state it returns, so that a run that takes checkpoints equals a resumed one.
+        exact_state: Whether `get_state` holds everything, so that a restored engine continues bit
+            for bit. It does while nothing can touch anything and the base is fixed. Elsewhere
+            Bullet keeps contact points and a rotation that it does not give out; `get_state` then
+            loads every world anew at the state it returns, so that a run that takes checkpoints
+            equals a resumed one.
     """
 
     name = "pybullet"
@@ -56,11 +57,11 @@ class PyBulletEngine(Engine):
         for option in spec.options:
             if option not in _OPTIONS:
                 raise unknown_name("option of engine 'pybullet'", option, _OPTIONS)
+        for link in (*spec.bodies, *spec.contacts):
+            self.robot.link(link)  # an unknown name raises here, before any world is built
         reference = self.settled(spec.fixed)
         _refuse_armature(reference)
-        self._table = ParamTable(
-            self.specs, self.robot, reference, spec.fixed, spec.num_worlds, spec.scale_inertia
-        )
+        self._table = ParamTable(self.specs, spec, reference)
         self._now, self._sampled = self.new_state(), self.new_state()
         self._sampled_early = False
         self._tick = np.zeros(spec.num_worlds, dtype=np.int64)
@@ -79,8 +80,8 @@ class PyBulletEngine(Engine):
     def reset(self, mask: np.ndarray, joint_pos: np.ndarray, joint_vel: np.ndarray) -> None:
         """Put some worlds into a state, exactly, and their clock to zero.
 
-        Worlds that keep contact points, and diverged ones, are loaded anew: Bullet drops bodies whose
-        position is no number, and remembers contacts across a mere change of position.
+        Worlds that keep contact points, and diverged ones, are loaded anew: Bullet drops bodies
+        whose position is no number, and remembers contacts across a mere change of position.
 
         Args:
             mask: Worlds to reset (N,), bool.
@@ -101,13 +102,16 @@ class PyBulletEngine(Engine):
         """Advance every world by one control step of K ticks.
 
         Args:
-            commands: What each actuator gets in each tick (K, N, A) [Nm, or rad for position actuators].
+            commands: What each actuator gets in each tick (K, N, A) [Nm, or rad for position
+                actuators].
             sample_tick: After how many ticks the sensors of each world are read (N,), 1 to K.
         """
-        ticks, push, states = self.spec.ticks, self._drive.push, p.getJointStates
+        ticks, push = self.spec.ticks, self._drive.push
+        states = p.getJointStates if self.robot.num_joints else _no_states
         if commands.shape != self._command_shape:
             raise EngineError(
-                f"commands have shape {commands.shape}; ticks, worlds, actuators {self._command_shape} needed"
+                f"commands have shape {commands.shape}; "
+                f"ticks, worlds, actuators {self._command_shape} needed"
             )
         early = None if sample_tick is None else sample_tick.tolist()
         numbers: list[float] = []
@@ -127,7 +131,7 @@ class PyBulletEngine(Engine):
             if self._extras:
                 self._observe_extras(world, self._now)
         self._tick += ticks
-        pairs = np.array(numbers).reshape(self.num_worlds, -1, 2)
+        pairs = np.array(numbers).reshape(self.num_worlds, self.robot.num_joints, 2)
         self._now.joint_pos[...] = pairs[:, :, 0]
         self._now.joint_vel[...] = pairs[:, :, 1]
         np.multiply(self._tick, self.spec.tick_s, out=self._now.time)
@@ -190,8 +194,8 @@ class PyBulletEngine(Engine):
             if key not in state or state[key].shape != own.shape:
                 seen = state[key].shape if key in state else "nothing"
                 raise EngineError(
-                    f"engine state '{key}' has shape {seen}; {own.shape} is needed: it was saved with "
-                    "other worlds, joints or bodies"
+                    f"engine state '{key}' has shape {seen}; {own.shape} is needed: "
+                    "it was saved with other worlds, joints or bodies"
                 )
         self._now.buffer[...], self._sampled.buffer[...] = state["now"], state["sampled"]
         self._tick[...], self._sampled_early = state["tick"], True
@@ -220,15 +224,6 @@ class PyBulletEngine(Engine):
             self._portrait.close()
             self._portrait = None
 
-    def _check_params(self, names: Any) -> None:
-        # A rotor inertia of 0 is what Bullet has: fixing it there is how a domain states the difference.
-        super()._check_params([n for n in names if not self._is_no_armature(n)])
-
-    def _is_no_armature(self, name: str) -> bool:
-        if name not in self.specs or self.specs[name].kind != "armature":
-            return False
-        return name not in self.spec.params and not np.any(self.spec.fixed.get(name, 1.0))
-
     def _build(self) -> None:
         options = {**_OPTIONS, **self.spec.options}
         try:
@@ -246,8 +241,6 @@ class PyBulletEngine(Engine):
             self.close()
             raise
         links = self._worlds[0].links
-        for link in (*self.spec.bodies, *self.spec.contacts):
-            self.robot.link(link)
         self._body_links = [links[name] for name in self.spec.bodies]
         self._contact_links = [links[name] for name in self.spec.contacts]
         self._extras = bool(not self.robot.fixed_base or self.spec.bodies or self.spec.contacts)
@@ -259,11 +252,8 @@ class PyBulletEngine(Engine):
 
     def _reload(self, world: int, clean: bool = True) -> None:
         """Load a world's robot anew; if the world is not clean, everything in it."""
-        record = self._table.record(world)
-        if clean:
-            self._worlds[world].swap(record)
-        else:
-            self._worlds[world].load(record, self._table.gravity(world))
+        put = self._worlds[world].swap if clean else self._worlds[world].load
+        put(self._table.record(world), self._table.gravity(world))
         self._drive.rebind(self._worlds, world, self._table)
 
     def _hold(self, world: int) -> tuple[np.ndarray, ...]:
@@ -291,7 +281,7 @@ class PyBulletEngine(Engine):
         if self._portrait is None:
             self._portrait = World(record, tick_s=self.spec.tick_s, gravity=0.0, drawn=True)
         elif self._portrait.robot != record:
-            self._portrait.swap(record)
+            self._portrait.swap(record, 0.0)
         joint_pos, joint_vel, root_pose, root_vel = self._hold(world)
         if root_pose.size:
             place_root(self._portrait, root_pose, root_vel)
@@ -330,12 +320,17 @@ class PyBulletEngine(Engine):
                 state.contact[name][world] = float(link in touching)
 
 
+def _no_states(*_: Any) -> tuple[Any, ...]:
+    """Stand in for the batched read of a robot without joints, which Bullet answers with None."""
+    return ()
+
+
 def _refuse_armature(robot: Robot) -> None:
     heavy = [joint for joint in robot.movable if joint.armature != 0]
     if heavy:
         fixed = ", ".join(f"armature.{joint.name}: 0.0" for joint in heavy)
         values = ", ".join(f"{joint.name} {joint.armature:.4g} kg m^2" for joint in heavy)
         raise RobotError(
-            f"engine 'pybullet' cannot represent the armature of robot '{robot.name}' ({values}); leave "
-            f"it out on purpose with fixed dynamics {{{fixed}}}"
+            f"engine 'pybullet' cannot represent the armature of robot '{robot.name}' ({values}); "
+            f"leave it out on purpose with fixed dynamics {{{fixed}}}"
         )

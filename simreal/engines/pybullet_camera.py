@@ -1,4 +1,8 @@
-"""Pictures of a Bullet world without a display: Bullet's own software renderer, framed by the record."""
+"""Pictures of a Bullet world without a display.
+
+Bullet's own software renderer draws them, so that a robot can be seen on a machine with no screen.
+The record says how far the camera has to stand back.
+"""
 
 from collections.abc import Sequence
 

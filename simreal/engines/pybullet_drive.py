@@ -1,8 +1,9 @@
 """The motors of Bullet worlds: what is called at every physics tick, and nothing else.
 
-Torque commands of a whole control step are scaled and clipped in one numpy expression before the first
-tick. Position commands need the joint state at each tick. Positional arguments and a single motor's own
-call are measurably cheaper in PyBullet's C layer, which is why they are written that way.
+Torque commands of a whole control step are scaled and clipped in one numpy expression before the
+first tick. Position commands need the joint state at each tick. Positional arguments and a single
+motor's own call are measurably cheaper in PyBullet's C layer, which is why they are written that
+way.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ import numpy as np
 from simreal.core.params import DynamicsParams, ParamSpec, link_lengths
 from simreal.core.robot import Robot
 from simreal.core.rotations import principal_inertia
-from simreal.engines.base import Capability
+from simreal.engines.base import Capability, EngineSpec
 from simreal.engines.pybullet_world import CONTACT_FIELDS, World
 from simreal.errors import ParameterError
 
@@ -63,34 +63,23 @@ class ParamTable:
         reference: The record with the fixed parameters in it: what a mass scales the inertia of.
     """
 
-    def __init__(
-        self,
-        specs: Mapping[str, ParamSpec],
-        robot: Robot,
-        reference: Robot,
-        fixed: Mapping[str, Any],
-        num_worlds: int,
-        scale_inertia: bool,
-    ) -> None:
+    def __init__(self, specs: Mapping[str, ParamSpec], spec: EngineSpec, reference: Robot) -> None:
         """Start every world at the nominal values overridden by the fixed ones.
 
         Args:
             specs: The engine's parameters.
-            robot: The record as given.
+            spec: Declares the parameters that may change, and holds the fixed ones.
             reference: The record with the fixed parameters in it.
-            fixed: The fixed parameters.
-            num_worlds: N.
-            scale_inertia: Whether a mass scales its link's inertia.
         """
-        self.reference, self._specs, self._scale = reference, specs, scale_inertia
-        self._supported = {n for n, s in specs.items() if capability(robot, s).supported}
-        self._lengths = link_lengths(robot)
+        self.reference, self._specs, self._scale = reference, specs, spec.scale_inertia
+        self._declared = frozenset(spec.params)
+        self._lengths = link_lengths(spec.robot)
         self._values: dict[str, np.ndarray] = {}
-        for name, spec in specs.items():
-            row = np.atleast_1d(np.asarray(fixed.get(name, spec.nominal), dtype=np.float64))
-            if spec.kind == "inertia":  # a fixed mass has scaled it already
-                row = np.array(reference.link(spec.target).inertia)
-            self._values[name] = np.tile(row, (num_worlds, 1))
+        for name, param in specs.items():
+            row = np.atleast_1d(np.asarray(spec.fixed.get(name, param.nominal), dtype=np.float64))
+            if param.kind == "inertia":  # a fixed mass has scaled it already
+                row = np.array(reference.link(param.target).inertia)
+            self._values[name] = np.tile(row, (spec.num_worlds, 1))
 
     def column(self, kind: str, target: str) -> np.ndarray:
         """Return the values of one scalar parameter (N,)."""
@@ -112,14 +101,14 @@ class ParamTable:
             scales is among them.
 
         Raises:
-            ParameterError: The engine cannot apply one of them. Nothing is changed then.
+            ParameterError: One was not declared when the engine was built. Nothing is changed then.
         """
         for name in params:
-            if name not in self._supported:
-                why = "no parameter of this engine"
-                if name in self._specs:
-                    why = capability(self.reference, self._specs[name]).mechanism
-                raise ParameterError(f"engine 'pybullet' cannot apply '{name}': {why}")
+            if name not in self._declared:
+                raise ParameterError(
+                    f"engine 'pybullet': '{name}' was not among the parameters it was built for "
+                    f"({', '.join(sorted(self._declared)) or 'none'}); add it to EngineSpec.params"
+                )
         changed: dict[int, set[str]] = {}
         for name in params:
             spec = self._specs[name]

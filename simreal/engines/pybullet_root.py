@@ -1,7 +1,8 @@
 """The moving root of a Bullet world, in the frame and the order the record speaks of.
 
-Bullet moves the root's inertial frame: its origin is the center of mass and its axes are the principal ones. The
-state has the link's own frame, quaternions with w first, and the velocity of the frame's origin.
+Bullet moves the root's inertial frame: its origin is the center of mass and its axes are the
+principal ones. The state has the link's own frame, quaternions with w first, and the velocity of
+the frame's origin.
 """
 
 from collections.abc import Sequence

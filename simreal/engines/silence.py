@@ -1,7 +1,7 @@
 """Keep simulators quiet: what their C code prints never reaches the user's terminal or log.
 
-Python cannot see these prints, so the file descriptors themselves are pointed away for the time of a
-load. The process has one standard output for all its threads, so the block must stay short.
+Python cannot see these prints, so the file descriptors themselves are pointed away for the time of
+a load. The process has one standard output for all its threads, so the block must stay short.
 """
 
 import contextlib

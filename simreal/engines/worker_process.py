@@ -1,9 +1,10 @@
 """What runs inside a worker process: one engine over a chunk of the worlds.
 
-The loop knows no more than the contract. Commands and states lie in memory that parent and worker share;
-what travels through the pipe is which method to call, and whether it worked.
+The loop knows no more than the contract. Commands and states lie in memory that parent and worker
+share; what travels through the pipe is which method to call, and whether it worked.
 """
 
+import math
 import os
 import pickle
 import signal
@@ -11,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,24 @@ from simreal.engines.base import Engine, EngineSpec
 from simreal.engines.registry import engine_class
 
 STEP, SAMPLED_STEP, DONE, FAILED = b"s", b"t", b"d", b"f"
+
+
+class Shared(NamedTuple):
+    """Name the parts of the shared numbers, float64.
+
+    Attributes:
+        commands: (K, N, A).
+        now: Present truth (N, D).
+        sampled: What the sensors saw (N, D).
+        sample_tick: (N,).
+        failed: (N,), 1 where the engine itself, beside what the state shows, reports a failure.
+    """
+
+    commands: np.ndarray
+    now: np.ndarray
+    sampled: np.ndarray
+    sample_tick: np.ndarray
+    failed: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +61,10 @@ class Layout:
     @property
     def size(self) -> int:
         """Return how many float64 are shared."""
-        return self.num_worlds * (self.ticks * self.num_actuators + 2 * self.width + 1)
+        return self.num_worlds * (self.ticks * self.num_actuators + 2 * self.width + 2)
 
-    def views(self, memory: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return commands (K, N, A), present (N, D), sampled (N, D) and sample ticks (N).
+    def views(self, memory: Any) -> Shared:
+        """Lay the views over the shared numbers.
 
         Args:
             memory: Shared numbers, at least `size` of them.
@@ -56,13 +75,14 @@ class Layout:
             (self.num_worlds, self.width),
             (self.num_worlds, self.width),
             (self.num_worlds,),
+            (self.num_worlds,),
         )
         views, start = [], 0
         for shape in shapes:
             stop = start + int(np.prod(shape))
             views.append(flat[start:stop].reshape(shape))
             start = stop
-        return views[0], views[1], views[2], views[3]
+        return Shared(*views)
 
 
 def serve(
@@ -113,8 +133,10 @@ class _Worker:
     def __init__(self, engine: Engine, memory: Any, layout: Layout, first: int) -> None:
         self.engine = engine
         own = slice(first, first + engine.num_worlds)
-        commands, now, sampled, sample_tick = layout.views(memory)
-        self._commands, self._sample_tick = commands[:, own], sample_tick[own]
+        shared = layout.views(memory)
+        self._commands, self._sample_tick = shared.commands[:, own], shared.sample_tick[own]
+        self._failed = shared.failed[own]
+        self._judges = type(engine).health is not Engine.health
         blank = engine.new_state()
         self._now, self._sampled = (
             State(
@@ -125,7 +147,7 @@ class _Worker:
                 contacts=blank.contacts,
                 buffer=part[own],
             )
-            for part in (now, sampled)
+            for part in (shared.now, shared.sampled)
         )
         self._calls: dict[str, Callable[..., Any]] = {
             "reset": engine.reset,
@@ -141,6 +163,7 @@ class _Worker:
         if order == STEP:
             self.engine.step(self._commands)
             self.engine.read(self._now)
+            self._judge()
             return DONE
         if order == SAMPLED_STEP:
             self.engine.step(self._commands, self._sample_tick.astype(np.int64))
@@ -158,6 +181,12 @@ class _Worker:
     def _publish(self) -> None:
         self.engine.read(self._now)
         self.engine.sample(self._sampled)
+        self._judge()
+
+    def _judge(self) -> None:
+        # What the state shows is judged by the parent; only an engine's own knowledge travels.
+        if self._judges:
+            self._failed[...] = self.engine.health(self._now, math.inf).diverged
 
 
 def failure(answer: bytes | object) -> tuple[Exception | None, str] | None:

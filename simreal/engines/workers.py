@@ -1,11 +1,12 @@
 """One engine spread over processes: the same contract, N worlds in W contiguous chunks.
 
-PyBullet holds Python's lock, so more cores need more processes. A worker only applies, resets, ticks and
-reads; all random numbers stay in the parent, so results do not depend on W, bit for bit. The shared
-memory has no name in the file system (an unlinked file that the workers inherit), so nothing can be left
-behind, however a process ends.
+PyBullet holds Python's lock, so more cores need more processes. A worker only applies, resets,
+ticks and reads; all random numbers stay in the parent, so results do not depend on W, bit for bit.
+The shared memory has no name in the file system (an unlinked file that the workers inherit), so
+nothing can be left behind, however a process ends.
 """
 
+import itertools
 import multiprocessing
 import pickle
 import weakref
@@ -20,7 +21,7 @@ import numpy as np
 from simreal.core.params import DynamicsParams, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
-from simreal.engines.base import Capability, Engine, EngineSpec
+from simreal.engines.base import Capability, Engine, EngineSpec, Health
 from simreal.engines.registry import engine_class
 from simreal.engines.worker_process import SAMPLED_STEP, STEP, Layout, failure, serve
 from simreal.errors import ConfigError, EngineError, SimrealError
@@ -57,10 +58,10 @@ class WorkerEngine(Engine):
             spec.ticks, spec.num_worlds, self.robot.num_actuators, blank.buffer.shape[1]
         )
         bounds = np.linspace(0, spec.num_worlds, min(workers, spec.num_worlds) + 1).astype(int)
-        self._chunks = [slice(int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+        self._chunks = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
         context = multiprocessing.get_context("spawn")
         memory = context.RawArray("d", self._layout.size)
-        self._commands, self._now, self._sampled, self._sample_tick = self._layout.views(memory)
+        self._shared = self._layout.views(memory)
         self._pipes: list[Connection] = []
         self._processes: list[BaseProcess] = []
         self._broken = ""
@@ -88,7 +89,11 @@ class WorkerEngine(Engine):
             joint_vel: (N, J) [rad/s or m/s].
         """
         self._call(
-            "reset", [(mask[c], joint_pos[c], joint_vel[c]) if mask[c].any() else None for c in self._chunks]
+            "reset",
+            [
+                (mask[c], joint_pos[c], joint_vel[c]) if mask[c].any() else None
+                for c in self._chunks
+            ],
         )
 
     def step(self, commands: np.ndarray, sample_tick: np.ndarray | None = None) -> None:
@@ -98,28 +103,28 @@ class WorkerEngine(Engine):
             commands: What each actuator gets in each tick (K, N, A).
             sample_tick: After how many ticks the sensors of each world are read (N,), 1 to K.
         """
-        if commands.shape != self._commands.shape:
+        if commands.shape != self._shared.commands.shape:
             raise EngineError(
                 f"commands have shape {commands.shape}; ticks, worlds, actuators "
-                f"{self._commands.shape} needed"
+                f"{self._shared.commands.shape} needed"
             )
         self._check_alive()
-        self._commands[...] = commands
+        self._shared.commands[...] = commands
         if sample_tick is not None:
-            self._sample_tick[...] = sample_tick
+            self._shared.sample_tick[...] = sample_tick
         order = STEP if sample_tick is None else SAMPLED_STEP
         self._send([order] * len(self._pipes))
         self._receive_all()
         if sample_tick is None:
-            self._sampled[...] = self._now
+            self._shared.sampled[...] = self._shared.now
 
     def read(self, state: State) -> None:
         """Write the present truth of every world into a state."""
-        state.buffer[...] = self._now
+        state.buffer[...] = self._shared.now
 
     def sample(self, state: State) -> None:
         """Write what the sensors saw at `sample_tick` of the last step into a state."""
-        state.buffer[...] = self._sampled
+        state.buffer[...] = self._shared.sampled
 
     def apply(self, params: DynamicsParams, mask: np.ndarray) -> None:
         """Change dynamics parameters of some worlds. Takes effect from the next tick on.
@@ -137,13 +142,23 @@ class WorkerEngine(Engine):
         )
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Return all that determines the future of the worlds, one row per world."""
+        """Return all that determines the future of the worlds.
+
+        Arrays have one row per world, as if one engine had them all; a number without rows is the
+        same in every worker, since they go in step.
+        """
         parts: list[dict[str, np.ndarray]] = self._call("get_state", [()] * len(self._chunks))
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return {
+            key: np.concatenate([part[key] for part in parts]) if first.ndim else first
+            for key, first in parts[0].items()
+        }
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what `get_state` returned; parameters must have been applied before."""
-        self._call("set_state", [({k: v[c] for k, v in state.items()},) for c in self._chunks])
+        self._call(
+            "set_state",
+            [({k: v[c] if v.ndim else v for k, v in state.items()},) for c in self._chunks],
+        )
 
     def render(self, world: int, width: int, height: int) -> np.ndarray:
         """Return a picture of one world (H, W, 3), uint8."""
@@ -153,6 +168,24 @@ class WorkerEngine(Engine):
                 orders[i] = (world - chunk.start, width, height)
         answers: list[np.ndarray] = self._call("render", orders)
         return answers[0]
+
+    def health(self, state: State, max_velocity: float = 1e4) -> Health:
+        """Say which worlds diverged, by their state or by what their engine itself reports.
+
+        Args:
+            state: The state to judge.
+            max_velocity: Joint speed beyond which a world is called diverged [rad/s or m/s].
+        """
+        seen = super().health(state, max_velocity)
+        if not self._shared.failed.any():
+            return seen
+        diverged = np.asarray(seen.diverged | (self._shared.failed > 0))
+        worlds = np.flatnonzero(diverged)
+        reason = seen.reason or (
+            f"{worlds.size} of {self.num_worlds} worlds diverged; world {worlds[0]}: "
+            f"engine '{self.name}' reports it"
+        )
+        return Health(diverged, reason)
 
     def close(self) -> None:
         """End the workers. Safe to call twice."""
@@ -221,9 +254,7 @@ class WorkerEngine(Engine):
 
     def _check_alive(self) -> None:
         if self._broken:
-            raise EngineError(
-                f"the worker engine cannot go on: {self._broken}; build a new one"
-            )
+            raise EngineError(f"the worker engine cannot go on: {self._broken}; build a new one")
 
     def _lost(self, worker: int) -> EngineError:
         process, chunk = self._processes[worker], self._chunks[worker]

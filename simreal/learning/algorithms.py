@@ -31,7 +31,7 @@ class AlgorithmSettings(ABC):
         gamma: Discount factor.
     """
 
-    num_worlds: int = 128
+    num_worlds: int = 64
     extractor: tuple[int, ...] = (64,)
     head: tuple[int, ...] = (64,)
     activation: str = "tanh"
@@ -90,7 +90,7 @@ class PPOSettings(AlgorithmSettings):
         target_kl: Largest mean KL divergence of one update; no limit if None.
     """
 
-    num_steps: int = 64
+    num_steps: int = 128
     batch_size: int = 512
     num_epochs: int = 8
     gae_lambda: float = 0.95

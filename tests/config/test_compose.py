@@ -165,3 +165,19 @@ def test_shipped_option_is_not_shadowed(catalog: Catalog, tmp_path: Path) -> Non
     (mine / "task" / "reach.yaml").write_text("_target_: toy_kit.Reach\nhorizon: 42\n")
     composed = compose("train", [f"hydra.searchpath=[{mine}]"], catalog)
     assert composed.values["task"]["horizon"] == 100
+
+
+def test_option_may_fill_the_key_of_another_group_from_the_root(
+    catalog: Catalog, edit: Callable[[str, str], None]
+) -> None:
+    text = "# @package _global_\nevaluation:\n  episodes: 5\n"
+    edit("pair/heavy.yaml", text)
+    assert compose("train", ["pair=heavy"], catalog).values["evaluation"] == {"episodes": 5}
+
+
+def test_recipe_with_a_misspelled_root_key_does_not_even_compose(
+    catalog: Catalog, edit: Callable[[str, str], None]
+) -> None:
+    edit("pair/heavy.yaml", "# @package _global_\nsead: 3\n")
+    with pytest.raises(ConfigError, match=r"heavy\.yaml: unknown key 'sead'.*mean 'seed'"):
+        compose("train", ["pair=heavy"], catalog)

@@ -70,6 +70,7 @@ COMMAND_LINE = [
     (["+seed=2"], ["conf/train.yaml", "seed", "exists", "seed=2"]),
     (["~sed"], ["conf/train.yaml", "'sed'", "Did you mean 'seed'?"]),
     (["horizon=3"], ["conf/train.yaml", "'horizon'", "Did you mean 'task.horizon'?"]),
+    (["std=1"], ["conf/train.yaml", "'std'", "Did you mean 'task.noise.std'?"]),
     (["seed=abc"], ["conf/train.yaml", "seed", "'abc'", "expected int"]),
     (["seed=false"], ["conf/train.yaml", "seed", "False", "expected int"]),
     (["verbose=3"], ["conf/train.yaml", "verbose", "3", "expected bool"]),

@@ -9,7 +9,9 @@ FOOT_MASS, CARRIAGE_MASS = 3.0, 1.0
 _BALL = (0.01, 0.01, 0.01, 0.0, 0.0, 0.0)
 
 
-def cart(*, friction: float = 0.0, damping: float = 0.0, upper: float = 1e9, **motor: float) -> Robot:
+def cart(
+    *, friction: float = 0.0, damping: float = 0.0, upper: float = 1e9, **motor: float
+) -> Robot:
     """Return a mass of 2 kg on a rail along x: `m a = F`. Position control if it has gains."""
     kind = "position" if "kp" in motor else "torque"
     return Robot(
@@ -43,7 +45,13 @@ def gantry() -> Robot:
     for i, (name, axis) in enumerate(zip(names, axes, strict=True)):
         links.append(Link(name=f"body_{name}", mass=float(2**i), inertia=_BALL))
         joints.append(
-            Joint(name=name, kind="prismatic", parent=links[i].name, child=links[i + 1].name, axis=axis)
+            Joint(
+                name=name,
+                kind="prismatic",
+                parent=links[i].name,
+                child=links[i + 1].name,
+                axis=axis,
+            )
         )
     motors = (Actuator(joint="mid", torque_limit=50.0), Actuator(joint="zeta", torque_limit=50.0))
     return Robot(name="gantry", links=tuple(links), joints=tuple(joints), actuators=motors)
@@ -132,10 +140,17 @@ def skater(*, friction: float = 0.5) -> Robot:
             ),
         ),
         joints=(
-            Joint(name="x", kind="prismatic", parent="base", child="carriage", axis=(1.0, 0.0, 0.0)),
-            Joint(name="z", kind="prismatic", parent="carriage", child="foot", xyz=(0.0, 0.0, 0.05)),
+            Joint(
+                name="x", kind="prismatic", parent="base", child="carriage", axis=(1.0, 0.0, 0.0)
+            ),
+            Joint(
+                name="z", kind="prismatic", parent="carriage", child="foot", xyz=(0.0, 0.0, 0.05)
+            ),
         ),
-        actuators=(Actuator(joint="x", torque_limit=100.0), Actuator(joint="z", torque_limit=100.0)),
+        actuators=(
+            Actuator(joint="x", torque_limit=100.0),
+            Actuator(joint="z", torque_limit=100.0),
+        ),
     )
 
 
@@ -160,7 +175,11 @@ def roller() -> Robot:
         )
     ball = Shape(kind="sphere", size=(0.1,), collides=True)
     links[-1] = Link(
-        name="ball", mass=2.0, inertia=(0.008,) * 3 + (0.0,) * 3, shapes=(ball,), contact_friction=0.5
+        name="ball",
+        mass=2.0,
+        inertia=(0.008,) * 3 + (0.0,) * 3,
+        shapes=(ball,),
+        contact_friction=0.5,
     )
     joints[-1] = Joint(
         name="roll", kind="continuous", parent="turn_link", child="ball", axis=(0.0, 1.0, 0.0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.engines import sample_robots as robots
 
-from simreal.core.params import DynamicsParams
-from simreal.engines import Engine
+from simreal.core.params import DynamicsParams, catalogue
+from simreal.engines import Engine, engine_class
 from simreal.errors import ParameterError
 
 G = robots.GRAVITY
@@ -205,6 +205,19 @@ def test_a_sticking_contact_does_not_creep(engine_name, build, run):
     run(engine, 0.0, 20)
     pos, _ = run(engine, [0.9 * 0.5 * 3 * G, 0.0], 50)
     assert np.abs(pos[:, 0, 0]).max() < 2e-4
+
+
+def test_restitution_returns_its_share_of_the_speed(engine_name, build, run):
+    spec = catalogue(robots.skater())["restitution.foot"]
+    if not engine_class(engine_name).capability(robots.skater(), spec).supported:
+        pytest.skip(f"{engine_name} refuses restitution")
+    fixed = {"restitution.foot": 0.6}
+    engine = build(engine_name, robots.skater(), ground=True, fixed=fixed, ticks=1)
+    put(engine, 0.0, [0.0, 1.0])  # up, and down again after 0.204 s
+    _, vel = run(engine, 0.0, 115)
+    assert vel[:, 0, 1].min() == pytest.approx(-1.0, abs=0.03)
+    landed = int(vel[:, 0, 1].argmin())
+    assert vel[landed + 1 : landed + 4, 0, 1].max() == pytest.approx(0.6, abs=0.03)
 
 
 # Resets, determinism, worlds
@@ -443,7 +456,9 @@ def test_a_diverging_world_is_reported_and_the_others_go_on(engine_name, build, 
     assert not engine.health(read(engine)).diverged.any()
 
 
-def test_nothing_is_printed_and_nothing_is_written(engine_name, build, run, capfd, tmp_path, monkeypatch):
+def test_nothing_is_printed_and_nothing_is_written(
+    engine_name, build, run, capfd, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     engine = build(engine_name, robots.crate(), 2, ground=True)
     run(engine, 0.1, 3)

@@ -6,7 +6,13 @@ from tests.engines import sample_robots as robots
 
 from simreal.core.params import DynamicsParams
 from simreal.core.robot import Joint, Link, Robot
-from simreal.errors import DependencyError, EngineError, ParameterError, RobotError, UnknownNameError
+from simreal.errors import (
+    DependencyError,
+    EngineError,
+    ParameterError,
+    RobotError,
+    UnknownNameError,
+)
 
 mujoco = pytest.importorskip("mujoco")
 
@@ -161,7 +167,10 @@ def test_a_state_of_another_batch_is_refused(build):
 def test_what_mujoco_refuses_is_a_robot_error(build):
     tiny = Robot(
         name="tiny",
-        links=(Link(name="base", mass=0.0), Link(name="dust", mass=1e-20, inertia=(1e-20,) * 3 + (0,) * 3)),
+        links=(
+            Link(name="base", mass=0.0),
+            Link(name="dust", mass=1e-20, inertia=(1e-20,) * 3 + (0,) * 3),
+        ),
         joints=(Joint(name="hinge", kind="continuous", parent="base", child="dust"),),
         actuators=(),
     )
@@ -182,6 +191,8 @@ def test_a_picture_shows_the_world_or_the_error_says_what_is_missing(build):
 
 def test_without_opengl_a_picture_is_a_dependency_error(build, monkeypatch):
     engine = build("mujoco", robots.crate())
-    monkeypatch.setattr("importlib.import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
+    monkeypatch.setattr(
+        "importlib.import_module", lambda name: (_ for _ in ()).throw(ImportError(name))
+    )
     with pytest.raises(DependencyError, match="engine=pybullet"):
         engine.render(0, 64, 48)

@@ -23,7 +23,8 @@ from simreal.evaluation.figures import (
 from simreal.evaluation.statistics import Interval
 from simreal.evaluation.transfer_metrics import Curve
 
-HOSTILE = "_$a$ </svg><script>alert(1)</script> & ü"
+# Read as a formula, it would not even parse.
+HOSTILE = r"_$\frac$ </svg><script>alert(1)</script> & ü"
 
 
 @pytest.fixture(autouse=True)
@@ -136,9 +137,10 @@ def test_hostile_names_stay_text(percent: bool) -> None:
         transfer_chart([bar(HOSTILE)], HOSTILE, percent=percent),
     ]
     for figure in figures:
-        svg = to_inline_svg(figure, "x", HOSTILE)
+        svg = to_inline_svg(figure, "x", "d")
         assert "<script" not in svg
-        assert "_$a$ &lt;/svg&gt;&lt;script&gt;" in svg
+        # Once as a name, once as the label of the axis.
+        assert svg.count(r"_$\frac$ &lt;/svg&gt;&lt;script&gt;alert(1)") >= 2
         assert to_png(figure).startswith(b"\x89PNG")
 
 
@@ -164,3 +166,7 @@ def test_pyplot_is_never_imported() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_description_is_escaped() -> None:
+    assert "&lt;script&gt;" in to_inline_svg(transfer_chart([], "x"), "x", HOSTILE)

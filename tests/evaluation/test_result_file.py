@@ -88,6 +88,13 @@ def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
         read_result(path)
 
 
+def test_a_number_that_is_not_json_is_refused(path: Path) -> None:
+    path.write_text(path.read_text().replace("-2.0", "NaN"))
+
+    with pytest.raises(EvaluationError, match="NaN is not JSON"):
+        read_result(path)
+
+
 def test_every_truncation_of_a_file_is_refused(path: Path) -> None:
     content = path.read_bytes().rstrip()
     for cut in range(0, len(content), 37):

@@ -11,6 +11,7 @@ from simreal.errors import EvaluationError
 from simreal.evaluation.statistics import (
     FloatArray,
     iqm,
+    iqm_band,
     iqm_last_axis,
     paired_bootstrap_t,
     stratified_bootstrap,
@@ -142,6 +143,30 @@ def test_stratified_bootstrap_is_reproduced_by_its_seed_whatever_the_chunk(
 def test_stratified_bootstrap_refuses_empty_or_broken_strata(values: Any) -> None:
     with pytest.raises(EvaluationError):
         stratified_bootstrap(values)
+
+
+def test_iqm_band_equals_the_bootstrap_at_each_step() -> None:
+    scores = np.random.default_rng(1).normal(size=(6, 3)) + np.array([0.0, 10.0, 20.0])
+    center, low, high = iqm_band(scores, reps=20_000)
+    alone = stratified_bootstrap(scores[:, 1], reps=20_000, seed=5)
+
+    np.testing.assert_allclose(center, [iqm(column) for column in scores.T])
+    assert (low[1], high[1]) == pytest.approx((alone.low, alone.high), abs=0.05)
+    assert np.all((low < center) & (center < high))
+
+
+def test_iqm_band_redraws_the_same_seeds_at_every_step() -> None:
+    # Curves that differ by a constant have a band of constant width.
+    offsets = np.array([[0.0], [1.0], [2.0], [4.0], [8.0]])
+    _, low, high = iqm_band(offsets + np.arange(4.0))
+
+    np.testing.assert_allclose(high - low, (high - low)[0])
+
+
+def test_iqm_band_of_one_seed_has_no_width() -> None:
+    center, low, high = iqm_band(np.array([[1.0, 2.0]]))
+
+    np.testing.assert_array_equal([center, low, high], [[1.0, 2.0]] * 3)
 
 
 def test_paired_bootstrap_t_is_deterministic_and_moves_with_the_data() -> None:

@@ -1,18 +1,18 @@
 """The DFKI double pendulum, design C.1, from its published parameters.
 
 An open-hardware robot with two quasi-direct-drive motors, the field's benchmark for underactuated
-swing-up (pendubot: shoulder driven; acrobot: elbow driven). What the published model states and a rigid
-body engine needs differ in three points, which are resolved here and nowhere else:
+swing-up (pendubot: shoulder driven; acrobot: elbow driven). What the published model states and a
+rigid body engine needs differ in three points, which are resolved here and nowhere else:
 
 - The published inertias are about the joints. A body needs them about its center of mass:
-  `I_com = I - m r^2`, 0.010949 and 0.009972 kg m^2. Only the moment about the joint axis acts in the plane;
-  the other two are those of a slender rod.
-- Rotor inertia enters the published mass matrix as `gr^2 Ir` on both joints, `+Ir` on the shoulder and
-  `-gr Ir` between them. The record holds the first as armature, 0.0022634 kg m^2. The others are left out:
-  `Ir` = 6.3e-5 kg m^2 is 0.03 to 0.09 % of the shoulder's entry, and `gr Ir` = 3.8e-4 kg m^2 is 0.5 %
-  of the coupling when stretched and 2 % when folded.
-- The published Coulomb friction is smoothed, `cf (2/pi) atan(100 v)`. The record holds `cf`, and engines
-  use their native dry friction.
+  `I_com = I - m r^2`, 0.010949 and 0.009972 kg m^2. Only the moment about the joint axis acts in
+  the plane; the other two are those of a slender rod.
+- Rotor inertia enters the published mass matrix as `gr^2 Ir` on both joints, `+Ir` on the shoulder
+  and `-gr Ir` between them. The record holds the first as armature, 0.0022634 kg m^2. The others
+  are left out: `Ir` = 6.3e-5 kg m^2 is 0.04 to 0.14 % of the shoulder's entry, and `gr Ir` = 3.8e-4
+  kg m^2 is 0.5 % of the coupling when stretched and 2 % when folded.
+- The published Coulomb friction is smoothed, `cf (2/pi) atan(100 v)`. The record holds `cf`, and
+  engines use their native dry friction.
 """
 
 from typing import Literal
@@ -40,8 +40,8 @@ _ACROSS = (1.5707963267948966, 0.0, 0.0)  # turns a cylinder's axis from z to y
 def double_pendulum(model: Literal["1.0", "1.1"] = "1.0") -> Robot:
     """Return the DFKI double pendulum.
 
-    It moves in the x-z plane; both joints are 0 when it hangs, and a positive angle moves the tip to +x
-    first: `x = l1 sin(q1) + l2 sin(q1 + q2)`, `z = -l1 cos(q1) - l2 cos(q1 + q2)`.
+    It moves in the x-z plane; both joints are 0 when it hangs, and a positive angle moves the tip
+    to +x first: `x = l1 sin(q1) + l2 sin(q1 + q2)`, `z = -l1 cos(q1) - l2 cos(q1 + q2)`.
 
     Args:
         model: Published parameter set: 1.0 with friction and rotor inertia, 1.1 without.
@@ -91,7 +91,7 @@ def _link(index: int) -> Link:
 
 
 def _arm(length: float, offset: float, *, last: bool) -> tuple[Shape, ...]:
-    """Return a slim bar with its motor disc; the lower one runs beside the upper one and has a tip."""
+    """Return a slim bar with its motor disc; the last one also has a tip."""
     bar = Shape(
         kind="box",
         size=(0.011, 0.006, length / 2),

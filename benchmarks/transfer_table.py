@@ -1,0 +1,190 @@
+"""Measure the transfer table of the README: five seeds, every method, with and without randomization.
+
+Trains what is not trained yet (`outputs/transfer_table/<task>/...`, continued after an interruption), then
+measures all policies with common random numbers and writes `benchmarks/results/transfer_<task>.json` and
+the figure of the README. Every run is one command of the README; this script only lines them up.
+
+    python benchmarks/transfer_table.py --task pendubot --seeds 5 --jobs 2
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simreal.config import compose
+from simreal.core.robot import Robot
+from simreal.core.task import Task
+from simreal.deploy import load_bundle
+from simreal.domains import Domain
+from simreal.evaluation.episodes import EpisodeRecord
+from simreal.evaluation.figures import Bar, to_png, transfer_chart
+from simreal.evaluation.matrix import EvaluationResult
+from simreal.evaluation.measure import measure
+from simreal.evaluation.provenance import collect_provenance
+from simreal.evaluation.verdict import verdict
+from simreal.learning.artifact import act_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Describe one command line.
+
+    Attributes:
+        label: Row of the table.
+        folder: Where it writes.
+        words: `simreal` verb and overrides.
+    """
+
+    label: str
+    folder: Path
+    words: tuple[str, ...]
+
+
+def main() -> int:
+    """Run the script."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--task", default="pendubot")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "transfer_table")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    args = parser.parse_args()
+    folder = args.folder / args.task
+    sources, methods = plan(args.task, range(args.seeds), folder)
+    for stage in (sources, methods):
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(execute, stage))
+    content, figure = table(args.task, args.seeds, args.episodes, folder, sources, methods)
+    args.results.mkdir(parents=True, exist_ok=True)
+    path = args.results / f"transfer_{args.task}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.with_suffix(".png").write_bytes(figure)
+    print(path)
+    return 0
+
+
+def plan(task: str, seeds: range, folder: Path) -> tuple[list[Run], list[Run]]:
+    """Return the source trainings, and the transfers that need them."""
+    pair = f"pair={task}_real"
+    sources, methods = [], []
+    for seed in seeds:
+        for kind in ("plain", "randomized"):
+            at = folder / f"source-{kind}-{seed}"
+            extra = () if kind == "plain" else ("randomization=uniform",)
+            words = ("train", pair, f"seed={seed}", *extra)
+            sources.append(Run(f"source, {kind}", at, words))
+            for method in ("frozen_extractor", "fine_tune"):
+                to = folder / f"{method}-{kind}-{seed}"
+                words = ("transfer", pair, f"transfer={method}", f"seed={seed}", f"policy={at}")
+                methods.append(Run(f"{method}, {kind}", to, words))
+        words = ("transfer", pair, "transfer=scratch", f"seed={seed}")
+        methods.append(Run("scratch", folder / f"scratch-{seed}", words))
+    return sources, methods
+
+
+def execute(run: Run) -> None:
+    """Run a command unless its result is there; continue it where it was interrupted."""
+    if (run.folder / "summary.json").is_file():
+        return
+    begun = (run.folder / "overrides.txt").is_file()
+    last = (run.words[0], f"resume={run.folder}") if begun else (*run.words, f"output={run.folder}")
+    print("simreal", *last, flush=True)
+    log = run.folder.with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        subprocess.run([sys.executable, "-m", "simreal", *last], stdout=file, stderr=file, check=True)
+
+
+def table(
+    task: str, seeds: int, episodes: int, folder: Path, sources: list[Run], methods: list[Run]
+) -> tuple[dict[str, Any], bytes]:
+    """Measure every policy and return the content of the results file and the figure."""
+    composed = compose("transfer", [f"pair={task}_real"])
+    robot: Robot = composed.build("robot", Robot)
+    task_object: Task = composed.build("task", Task)
+    source: Domain = composed.build("source", Domain)
+    target: Domain = composed.build("target", Domain)
+    records: list[EpisodeRecord] = []
+    steps: dict[str, list[int]] = {}
+    runs: list[dict[str, Any]] = []
+
+    def add(label: str, run: Run, domain: Domain) -> None:
+        bundle = load_bundle(run.folder / "policy")
+        records.extend(
+            measure(
+                act_of(bundle),
+                robot,
+                task_object,
+                domain,
+                policy=label,
+                seed=bundle.manifest.provenance.seed,
+                num_episodes=episodes,
+            )
+        )
+
+    for run in sources:
+        kind = run.label.split(", ")[1]
+        add(run.label, run, source)
+        add(f"zero-shot, {kind}", run, target)
+    for run in methods:
+        add(run.label, run, target)
+    for run in (*sources, *methods):
+        summary = json.loads((run.folder / "summary.json").read_text())
+        runs.append({"row": run.label, "command": " ".join(("simreal", *run.words[:-1])), **summary})
+        if "train_steps" in summary:
+            spent = summary["train_steps"] + summary["eval_steps"]
+            steps.setdefault(run.label, []).append(spent)
+    result = EvaluationResult(tuple(records), collect_provenance(range(seeds)))
+    scratch = result.cell("scratch", target.name)
+    rows = []
+    for cell in result.cells:
+        row: dict[str, Any] = {
+            "row": cell.policy,
+            "domain": cell.domain,
+            "success": cell.success.estimate if cell.success else None,
+            "success_low": cell.success.low if cell.success else None,
+            "success_high": cell.success.high if cell.success else None,
+            "success_by_seed": list(cell.seed_success_rates or ()),
+            "return_iqm": cell.returns.estimate,
+            "return_low": cell.returns.low,
+            "return_high": cell.returns.high,
+            "target_steps": max(steps.get(cell.policy, [0])),
+        }
+        if cell.domain == target.name and cell.policy != "scratch":
+            judged = verdict(
+                cell.seed_success_rates or (), scratch.seed_success_rates or (), paired=False
+            )
+            row["verdict"] = judged.label
+            row["difference"] = [judged.difference, judged.low, judged.high]
+        rows.append(row)
+    content = {
+        "what": f"{task}: transfer from {source.name} to {target.name}",
+        "episodes_per_seed": episodes,
+        "provenance": result.provenance.to_dict(),
+        "rows": rows,
+        "runs": runs,
+    }
+    bars = [
+        Bar(
+            cell.policy,
+            cell.success,
+            cell.seed_success_rates or (),
+            f"{max(steps.get(cell.policy, [0])):,} target steps",
+        )
+        for cell in result.cells
+        if cell.domain == target.name and cell.success is not None
+    ]
+    figure = transfer_chart(bars, f"success on {target.name}", percent=True)
+    return content, to_png(figure)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,130 @@
+"""`simreal evaluate`: policies by domains, with common random numbers and confidence intervals."""
+
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from simreal.apps.output import CONSOLE, run_folder, save_config, say
+from simreal.apps.policies import baseline, find_policy, load_for
+from simreal.config import compose
+from simreal.core.observation import ObservationPipeline
+from simreal.core.robot import Robot
+from simreal.core.task import Task
+from simreal.domains import Domain
+from simreal.domains.rollout import Act
+from simreal.domains.vec_env import signal_names
+from simreal.evaluation.episodes import EpisodeRecord
+from simreal.evaluation.matrix import EvaluationResult, MatrixCell
+from simreal.evaluation.measure import TEST_SEED, measure
+from simreal.evaluation.provenance import collect_provenance
+from simreal.evaluation.report import ReportData, write_report
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Hold the settings of `simreal evaluate` that belong to no group.
+
+    Attributes:
+        policy: Policies to measure: bundles, runs, names of shipped ones, `zero` or `random`; one or a
+            list; the task's shipped policy if None.
+        seed: Added to the seed of the test episodes.
+        num_episodes: Test episodes per policy and domain.
+        output: Folder of the results; chosen if None.
+    """
+
+    policy: str | list[str] | None = None
+    seed: int = 0
+    num_episodes: int = 200
+    output: str | None = None
+
+
+def main(args: list[str]) -> int:
+    """Run the verb.
+
+    Args:
+        args: Overrides.
+
+    Returns:
+        The exit code.
+    """
+    composed = compose("evaluate", args)
+    settings = composed.settings(EvaluateSettings)
+    robot: Robot = composed.build("robot", Robot)
+    task: Task = composed.build("task", Task)
+    domains = [composed.build("source", Domain), composed.build("target", Domain)]
+    wanted = settings.policy if isinstance(settings.policy, list) else [settings.policy]
+    acts = dict(load_act(name, robot, task) for name in wanted)
+    folder = run_folder(settings.output, f"{task.name}-evaluate", settings.seed)
+    save_config(folder, composed)
+    records: list[EpisodeRecord] = []
+    for name, (act, trained_seed) in acts.items():
+        for domain in domains:
+            records += measure(
+                act,
+                robot,
+                task,
+                domain,
+                policy=name,
+                seed=trained_seed,
+                num_episodes=settings.num_episodes,
+                test_seed=TEST_SEED + settings.seed,
+            )
+    result = EvaluationResult(tuple(records), collect_provenance([s for _, s in acts.values()]))
+    result.to_json(folder / "evaluation.json")
+    write_report(
+        ReportData(
+            title=f"{task.name}: evaluation",
+            summary=f"{len(acts)} policies in {len(domains)} domains.",
+            matrix=result.cells,
+            provenance=result.provenance,
+        ),
+        folder / "report.html",
+    )
+    _print(result, [d.name for d in domains])
+    say(f"results    {folder / 'evaluation.json'}")
+    say(f"report     {folder / 'report.html'}")
+    return 0
+
+
+def load_act(name: str | None, robot: Robot, task: Task) -> tuple[str, tuple[Act, int]]:
+    """Return the label of a policy, the policy, and its training seed.
+
+    Args:
+        name: See `EvaluateSettings.policy`.
+        robot: The robot.
+        task: The task.
+
+    Raises:
+        ConfigError: There is no such policy, or it is of another task.
+    """
+    simple = baseline(name, len(task.action(robot))) if name else None
+    if name and simple is not None:
+        return name, (simple, 0)
+    path = find_policy(name, task.name)
+    dim = ObservationPipeline(task.observation(robot), signal_names(robot, task)).dim
+    bundle, act = load_for(path, task.name, dim)
+    label = path.parent.name if path.name == "policy" else path.name
+    return label, (act, bundle.manifest.provenance.seed)
+
+
+def _print(result: EvaluationResult, domains: list[str]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("policy")
+    for domain in domains:
+        table.add_column(f"{domain}: success", justify="right")
+        table.add_column("return", justify="right")
+    for policy in result.policies:
+        row = [policy]
+        for domain in domains:
+            cell = result.cell(policy, domain)
+            row += [success_text(cell), f"{cell.returns.estimate:.1f}"]
+        table.add_row(*row)
+    CONSOLE.print(table)
+
+
+def success_text(cell: MatrixCell) -> str:
+    """Return a success rate with its interval, or a dash."""
+    if cell.success is None:
+        return "-"
+    s = cell.success
+    return f"{100 * s.estimate:.1f} % [{100 * s.low:.1f}, {100 * s.high:.1f}]"

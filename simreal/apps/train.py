@@ -1,0 +1,171 @@
+"""`simreal train`: train a policy in its source domain, measure it, and write its bundle."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from simreal.apps.output import CONSOLE, ProgressLine, run_folder, save_config, saved_overrides, say
+from simreal.config import Composed, compose, jobs
+from simreal.core.robot import Robot
+from simreal.core.task import Task
+from simreal.deploy import Evaluation
+from simreal.domains import Domain, Randomization
+from simreal.errors import ConfigError
+from simreal.evaluation.atomic_file import write_atomic
+from simreal.evaluation.matrix import MatrixCell, aggregate
+from simreal.evaluation.measure import measure
+from simreal.evaluation.provenance import git_commit
+from simreal.learning.algorithms import AlgorithmSettings
+from simreal.learning.artifact import Network, Trained, actor_chain, normalizer_of, save_policy
+from simreal.learning.trainer import TrainingJob, TrainingOutcome, TrainingPlan, train
+from simreal.paths import project_root
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Hold the settings of `simreal train` that belong to no group.
+
+    Attributes:
+        plan: Length and watching of the training.
+        seed: Seed of everything.
+        workers: Processes that run the physics.
+        num_test_episodes: Test episodes after the training.
+        output: Folder of the run; chosen if None.
+        resume: Folder of a run to continue; None begins a new one.
+    """
+
+    plan: TrainingPlan
+    seed: int = 0
+    workers: int = 1
+    num_test_episodes: int = 200
+    output: str | None = None
+    resume: str | None = None
+
+
+def main(args: list[str]) -> int:
+    """Run the verb.
+
+    Args:
+        args: Overrides.
+
+    Returns:
+        The exit code.
+    """
+    for composed in jobs("train", args):
+        _run(composed, args)
+    return 0
+
+
+def _run(composed: Composed, args: list[str]) -> None:
+    settings = composed.settings(TrainSettings)
+    resume = settings.resume is not None
+    if settings.resume is not None:
+        folder = Path(settings.resume)
+        extra = [a for a in args if not a.startswith("resume=")]
+        if extra:
+            raise ConfigError(
+                f"resume: a run continues with its own settings, got also {', '.join(extra)}; "
+                "leave them out"
+            )
+        composed = compose("train", saved_overrides(folder))
+        settings = composed.settings(TrainSettings)
+    robot: Robot = composed.build("robot", Robot)
+    task: Task = composed.build("task", Task)
+    source: Domain = composed.build("source", Domain)
+    randomization: Randomization = composed.build("randomization", Randomization)
+    algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
+    if randomization.params:
+        source = replace(source, randomization=randomization)
+    if not resume:
+        folder = run_folder(settings.output, str(composed.choices.get("pair") or task.name), settings.seed)
+        save_config(folder, composed)
+    job = TrainingJob(
+        robot=robot,
+        task=task,
+        domain=source,
+        settings=algo,
+        plan=settings.plan,
+        seed=settings.seed,
+        folder=folder,
+        workers=settings.workers,
+    )
+    say(f"run        {folder}")
+    say(f"tensorboard --logdir {folder / 'tensorboard'}")
+    with ProgressLine(f"{task.name} in {source.name}") as line:
+        outcome = train(job, sink=line, resume=resume)
+    cell = finish(job, outcome, settings.num_test_episodes, folder / "policy")
+    say(f"source     {describe(cell)} ({source.name}, {settings.num_test_episodes} test episodes)")
+    say(f"policy     {folder / 'policy'}")
+    CONSOLE.print()
+
+
+def finish(job: TrainingJob, outcome: TrainingOutcome, num_episodes: int, path: Path) -> MatrixCell:
+    """Measure a trained policy in its own domain and write its bundle and summary.
+
+    Args:
+        job: What was trained.
+        outcome: What it gave.
+        num_episodes: Test episodes.
+        path: Folder of the bundle.
+    """
+    activation = job.settings.activation
+    layers, squash = actor_chain(outcome.state, activation)
+    network = Network(layers, normalizer_of(outcome.state), squash=squash)
+    records = measure(
+        network,
+        job.robot,
+        job.task,
+        job.domain,
+        policy=job.task.name,
+        seed=job.seed,
+        num_episodes=num_episodes,
+    )
+    cell = aggregate(records)
+    algo = type(job.settings).__name__.removesuffix("Settings").lower()
+    save_policy(
+        path,
+        Trained(
+            name=f"{job.task.name}-{job.domain.name}",
+            robot=job.robot,
+            task=job.task,
+            domain=job.domain,
+            state=outcome.state,
+            activation=activation,
+            algo=algo,
+            seed=job.seed,
+            env_steps=outcome.num_steps,
+            evaluation=(
+                Evaluation(
+                    domain=job.domain.name,
+                    seeds=(job.seed,),
+                    episodes=num_episodes,
+                    successes=sum(bool(r.success) for r in records),
+                    return_mean=sum(r.episode_return for r in records) / num_episodes,
+                ),
+            ),
+            git_commit=git_commit(project_root()),
+        ),
+    )
+    summary = {
+        "task": job.task.name,
+        "domain": job.domain.name,
+        "seed": job.seed,
+        "num_steps": outcome.num_steps,
+        "eval_steps": outcome.eval_steps,
+        "kept_at": outcome.kept_at,
+        "num_test_episodes": num_episodes,
+        "success_rate": sum(bool(r.success) for r in records) / num_episodes,
+        "return_iqm": cell.returns.estimate,
+        "curve": [asdict(point) for point in outcome.curve],
+    }
+    write_atomic(job.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    return cell
+
+
+def describe(cell: MatrixCell) -> str:
+    """Return success and return of a cell in one line."""
+    text = f"return {cell.returns.estimate:.1f}"
+    if cell.success is not None:
+        low, high = 100 * cell.success.low, 100 * cell.success.high
+        text = f"success {100 * cell.success.estimate:.1f} % [{low:.1f}, {high:.1f}], {text}"
+    return text

@@ -1,0 +1,212 @@
+"""`simreal transfer`: run one transfer method and measure its policy on the target."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from simreal.apps.output import ProgressLine, run_folder, save_config, saved_overrides, say
+from simreal.apps.policies import find_policy
+from simreal.apps.train import describe
+from simreal.config import Composed, compose, jobs
+from simreal.core.robot import Robot
+from simreal.core.task import Task
+from simreal.deploy import Evaluation
+from simreal.domains import Domain
+from simreal.errors import ConfigError
+from simreal.evaluation.atomic_file import write_atomic
+from simreal.evaluation.episodes import EpisodeRecord
+from simreal.evaluation.matrix import aggregate
+from simreal.evaluation.measure import measure
+from simreal.evaluation.provenance import git_commit
+from simreal.learning.algorithms import AlgorithmSettings
+from simreal.learning.artifact import (
+    Network,
+    Trained,
+    actor_chain,
+    load_policy,
+    normalizer_of,
+    save_policy,
+)
+from simreal.paths import project_root
+from simreal.transfer import TransferMethod, TransferProblem, TransferResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSettings:
+    """Hold the settings of `simreal transfer` that belong to no group.
+
+    Attributes:
+        policy: Source policy: a bundle, a run, or the name of a shipped one; the task's shipped
+            policy if None.
+        seed: Seed of everything.
+        workers: Processes that run the physics.
+        num_test_episodes: Test episodes on the target afterwards.
+        output: Folder of the run; chosen if None.
+        resume: Folder of a run to continue; None begins a new one.
+    """
+
+    policy: str | None = None
+    seed: int = 0
+    workers: int = 1
+    num_test_episodes: int = 200
+    output: str | None = None
+    resume: str | None = None
+
+
+def main(args: list[str]) -> int:
+    """Run the verb.
+
+    Args:
+        args: Overrides.
+
+    Returns:
+        The exit code.
+    """
+    for composed in jobs("transfer", args):
+        _run(composed, args)
+    return 0
+
+
+def _run(composed: Composed, args: list[str]) -> None:
+    settings = composed.settings(TransferSettings)
+    resume = settings.resume is not None
+    if settings.resume is not None:
+        folder = Path(settings.resume)
+        extra = [a for a in args if not a.startswith("resume=")]
+        if extra:
+            raise ConfigError(
+                f"resume: a run continues with its own settings, got also {', '.join(extra)}; "
+                "leave them out"
+            )
+        composed = compose("transfer", saved_overrides(folder))
+        settings = composed.settings(TransferSettings)
+    robot: Robot = composed.build("robot", Robot)
+    task: Task = composed.build("task", Task)
+    target: Domain = composed.build("target", Domain)
+    method: TransferMethod = composed.build("transfer", TransferMethod)
+    algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
+    state, parent = None, None
+    if method.needs_source:
+        bundle, state = load_policy(find_policy(settings.policy, task.name))
+        parent = bundle.sha256
+    if not resume:
+        label = f"{composed.choices.get('pair') or task.name}-{method.name}"
+        folder = run_folder(settings.output, label, settings.seed)
+        save_config(folder, composed)
+    say(f"run        {folder}")
+    say(f"tensorboard --logdir {folder / 'tensorboard'}")
+    with ProgressLine(f"{method.name} on {target.name}") as line:
+        problem = TransferProblem(
+            robot=robot,
+            task=task,
+            target=target,
+            settings=algo,
+            source_state=state,
+            seed=settings.seed,
+            folder=folder,
+            workers=settings.workers,
+            sink=line,
+            resume=resume,
+        )
+        result = method.run(problem)
+    records = test(result, problem, settings.num_test_episodes)
+    cell = aggregate(records)
+    save_result(folder / "policy", problem, result, records, parent)
+    say(f"target     {describe(cell)} ({target.name}, {settings.num_test_episodes} test episodes)")
+    say(
+        f"steps      {result.train_steps} for training and {result.eval_steps} for choosing a "
+        "checkpoint, on the target"
+    )
+    say(f"policy     {folder / 'policy'}")
+
+
+def network_of(result: TransferResult) -> Network:
+    """Return the policy of a result as a batch network."""
+    layers, squash = actor_chain(result.state, result.settings.activation)
+    return Network(layers, normalizer_of(result.state), squash=squash)
+
+
+def test(
+    result: TransferResult,
+    problem: TransferProblem,
+    num_episodes: int,
+    *,
+    name: str | None = None,
+    domain: Domain | None = None,
+) -> list[EpisodeRecord]:
+    """Measure the policy of a result.
+
+    Args:
+        result: What a method gave.
+        problem: What was transferred.
+        num_episodes: Test episodes.
+        name: Name in the table; the method's if None.
+        domain: Where to measure; the target if None.
+    """
+    return measure(
+        network_of(result),
+        problem.robot,
+        problem.task,
+        domain or problem.target,
+        policy=name or result.method,
+        seed=problem.seed,
+        num_episodes=num_episodes,
+    )
+
+
+def save_result(
+    path: Path,
+    problem: TransferProblem,
+    result: TransferResult,
+    records: list[EpisodeRecord],
+    parent: str | None,
+) -> None:
+    """Write the bundle and the summary of a transfer.
+
+    Args:
+        path: Folder of the bundle.
+        problem: What was transferred.
+        result: What the method gave.
+        records: Test episodes on the target.
+        parent: Hash of the source policy.
+    """
+    successes = sum(bool(r.success) for r in records)
+    algo = type(result.settings).__name__.removesuffix("Settings").lower()
+    save_policy(
+        path,
+        Trained(
+            name=f"{problem.task.name}-{problem.target.name}-{result.method}",
+            robot=problem.robot,
+            task=problem.task,
+            domain=problem.target,
+            state=result.state,
+            activation=result.settings.activation,
+            algo=algo,
+            seed=problem.seed,
+            env_steps=result.train_steps,
+            evaluation=(
+                Evaluation(
+                    domain=problem.target.name,
+                    seeds=(problem.seed,),
+                    episodes=len(records),
+                    successes=successes,
+                    return_mean=sum(r.episode_return for r in records) / len(records),
+                ),
+            ),
+            parent=parent,
+            git_commit=git_commit(project_root()),
+        ),
+    )
+    summary = {
+        "task": problem.task.name,
+        "method": result.method,
+        "target": problem.target.name,
+        "seed": problem.seed,
+        "train_steps": result.train_steps,
+        "eval_steps": result.eval_steps,
+        "kept_at": result.kept_at,
+        "num_test_episodes": len(records),
+        "success_rate": successes / len(records),
+        "curve": [asdict(point) for point in result.curve],
+    }
+    write_atomic(path.parent / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())

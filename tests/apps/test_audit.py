@@ -1,0 +1,58 @@
+"""`simreal audit` prints one row per parameter, and its exit code says whether all is well."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from simreal.apps import audit as app
+from simreal.cli import main
+from simreal.engines.audit import AuditRow
+
+
+def run(monkeypatch, *rows: AuditRow) -> tuple[int, str]:
+    monkeypatch.setattr(app, "audit", lambda robot, engine: list(rows))
+    console = Console(file=io.StringIO(), width=200)
+    robot = type("R", (), {"name": "arm"})()
+    code = app.run_audit(robot, "mujoco", console)
+    return code, console.file.getvalue()
+
+
+def row(name: str, verdict: str) -> AuditRow:
+    return AuditRow(
+        name=name,
+        unit="kg",
+        nominal=(1.0,),
+        changed=((0.5,), (1.0,), (2.0,)),
+        effect=0.25,
+        motion=(3.0, 2.0, 1.0),
+        direction="less motion (drive)",
+        verdict=verdict,
+    )
+
+
+def test_all_is_well(monkeypatch):
+    code, text = run(monkeypatch, row("mass.a", "acts"), row("mass.b", "refused: [no] way"))
+    assert code == 0
+    assert "1 of 2 parameters act, 1 are refused, 0 do not apply, 0 are at fault" in text
+    assert "refused: [no] way" in text
+    assert "less motion (drive)" in text
+
+
+def test_a_fault_is_named_and_exits_with_1(monkeypatch):
+    code, text = run(monkeypatch, row("mass.a", "acts"), row("mass.b", "NO EFFECT"))
+    assert code == 1
+    assert "1 are at fault: mass.b" in text
+
+
+def test_the_verb_audits_a_robot_by_name(capfd):
+    pytest.importorskip("mujoco")
+    assert main(["audit", "robot=simple_pendulum", "engine=mujoco"]) == 0
+    text = capfd.readouterr().out
+    assert "joint_friction.shoulder" in text
+    assert "acts" in text
+
+
+def test_an_unknown_engine_is_one_line(capfd):
+    assert main(["audit", "robot=simple_pendulum", "engine=mujoko"]) == 2
+    assert "Did you mean 'mujoco'" in capfd.readouterr().err

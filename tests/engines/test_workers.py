@@ -1,0 +1,260 @@
+"""An engine in worker processes is the same engine, to the last bit, and leaves nothing behind."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simreal.core.params import DynamicsParams
+from simreal.engines import Engine, EngineSpec, make_engine
+from simreal.engines.worker_process import FAILED, Layout, failure
+from simreal.engines.workers import WorkerEngine
+from simreal.errors import ConfigError, EngineError, ParameterError, UnknownNameError
+from tests.engines import sample_robots as robots
+
+N = 5
+PARAMS = ("mass.arm1", "com.arm0", "gravity")
+Start = Callable[..., WorkerEngine]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def spec(**settings: Any) -> EngineSpec:
+    robot = robots.pendulums(damping=0.01, friction=0.05)
+    base = {"num_worlds": N, "tick_s": 0.002, "ticks": 5, "bodies": ("arm1",), "params": PARAMS}
+    return EngineSpec(robot=robot, **{**base, **settings})
+
+
+@pytest.fixture
+def workers() -> Iterator[Start]:
+    """Start worker engines, and end them."""
+    made = []
+
+    def make(name: str = "pybullet", count: int = 2, **settings: Any) -> WorkerEngine:
+        pytest.importorskip(name)
+        made.append(WorkerEngine(name, spec(**settings), count))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+def episode(engine: Engine) -> np.ndarray:
+    """Use every method of the contract, and record all that can be read."""
+    rng = np.random.default_rng(0)
+    state, found = engine.new_state(), []
+    everyone, some = np.ones(N, dtype=bool), np.array([True, False, False, True, False])
+
+    def record() -> None:
+        for read in (engine.read, engine.sample):
+            read(state)
+            found.append(state.buffer.copy())
+
+    record()
+    engine.reset(everyone, rng.normal(size=(N, 2)), rng.normal(size=(N, 2)))
+    record()
+    values = {"mass.arm1": rng.uniform(0.3, 1.0, N), "com.arm0": rng.normal(size=(N, 3)) * 0.1}
+    engine.apply(DynamicsParams(engine.specs, values, N), some)
+    for step in range(12):
+        ticks = rng.integers(1, 6, N) if step % 3 else None
+        engine.step(rng.normal(size=(5, N, 2)), ticks)
+        record()
+        if step == 5:
+            saved = engine.get_state()
+            engine.reset(some, rng.normal(size=(N, 2)), np.zeros((N, 2)))
+            record()
+    engine.set_state(saved)
+    record()
+    engine.step(rng.normal(size=(5, N, 2)))
+    record()
+    return np.array(found)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(engine_name: str, workers: Start) -> None:
+    single = make_engine(engine_name, spec())
+    wanted = episode(single)
+    single.close()
+    for count in (2, 3):
+        np.testing.assert_array_equal(episode(workers(engine_name, count)), wanted)
+
+
+def test_more_workers_than_worlds_are_not_started(workers: Start) -> None:
+    engine = workers(count=9, num_worlds=2)
+    assert len(engine._processes) == 2
+
+
+def test_one_is_asked_for_by_number(workers: Start) -> None:
+    engine = make_engine("pybullet", spec(), workers=2)
+    try:
+        assert isinstance(engine, WorkerEngine)
+        assert engine.name == "pybullet"
+        assert engine.exact_state
+        assert engine.capability(engine.robot, engine.specs["gravity"]).supported
+    finally:
+        engine.close()
+
+
+def test_a_picture_is_that_of_the_world_asked_for(workers: Start) -> None:
+    engine = workers(num_worlds=2, params=())
+    single = make_engine("pybullet", spec(num_worlds=2, params=()))
+    np.testing.assert_array_equal(engine.render(1, 32, 24), single.render(1, 32, 24))
+    single.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"params": ("armature.elbow",)}, ParameterError, "cannot apply 'armature.elbow'"),
+        ({"bodies": ("absent",)}, UnknownNameError, "absent"),
+    ],
+)
+def test_what_a_worker_refuses_to_build_is_refused_here(
+    workers: Start, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        workers(**settings)
+    assert "Traceback" in str(caught.value.__cause__)
+    assert multiprocessing.active_children() == []
+
+
+def test_fewer_than_one_worker_is_refused() -> None:
+    with pytest.raises(ConfigError, match="workers is 0"):
+        WorkerEngine("pybullet", spec(), 0)
+
+
+def test_an_error_in_a_worker_names_it_and_the_others_go_on(workers: Start) -> None:
+    engine = workers()
+    state = engine.get_state()
+    wrong = {**state, "now": state["now"][:, :2]}
+    with pytest.raises(EngineError, match="'now' has shape") as caught:
+        engine.set_state(wrong)
+    assert "set_state" in str(caught.value.__cause__)
+    engine.set_state(state)
+    engine.step(np.zeros((5, N, 2)))
+
+
+def test_an_error_that_is_no_simreal_error_carries_its_traceback(workers: Start) -> None:
+    engine = workers()
+    with pytest.raises(EngineError, match=r"a worker failed: .*\n.*worker process \d+") as caught:
+        engine.render(0, -1, "wide")
+    assert "render" in str(caught.value)
+
+
+def test_failures_are_told_from_answers() -> None:
+    assert failure(b"d") is None
+    assert failure(True) is None
+    assert FAILED not in (b"d", b"s", b"t")
+
+
+def test_commands_of_a_wrong_shape_are_refused_before_they_are_sent(workers: Start) -> None:
+    with pytest.raises(EngineError, match=r"\(5, 5, 2\)"):
+        workers().step(np.zeros((5, N, 1)))
+
+
+def test_a_killed_worker_is_reported_and_the_engine_is_over(workers: Start) -> None:
+    engine = workers()
+    os.kill(engine._processes[1].pid, signal.SIGKILL)
+    with pytest.raises(EngineError, match=r"worker 1 \(worlds 2 to 4\) ended with exit code -9"):
+        engine.step(np.zeros((5, N, 2)))
+    with pytest.raises(EngineError, match="build a new one"):
+        engine.step(np.zeros((5, N, 2)))
+
+
+def test_a_closed_engine_says_so_and_closes_again(workers: Start) -> None:
+    engine = workers()
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="it was closed"):
+        engine.get_state()
+    assert multiprocessing.active_children() == []
+
+
+def test_what_an_engine_reports_itself_is_known_here(workers: Start) -> None:
+    engine = workers("mujoco", params=())
+    commands = np.zeros((5, N, 2))
+    commands[:, 3] = np.nan
+    engine.step(commands)
+    state = engine.new_state()
+    engine.read(state)
+    found = engine.health(state)
+    assert found.diverged.tolist() == [False, False, False, True, False]
+    assert "world 3" in found.reason
+
+
+def test_the_shared_numbers_do_not_overlap() -> None:
+    layout = Layout(ticks=2, num_worlds=3, num_actuators=1, width=4)
+    memory = np.zeros(layout.size)
+    for i, view in enumerate(layout.views(memory)):
+        view[...] += i + 1
+    assert np.bincount(memory.astype(int)).tolist() == [0, 6, 12, 12, 3, 3]
+
+
+SCRIPT = """
+    import sys, time
+    import numpy as np
+    from simreal.engines.workers import WorkerEngine
+    from tests.engines.test_workers import spec
+
+    if __name__ == "__main__":
+        engine = WorkerEngine("pybullet", spec(), 2)
+        print(*[p.pid for p in engine._processes], flush=True)
+        while {forever}:
+            engine.step(np.zeros((5, 5, 2)))
+        print("done", flush=True)
+"""
+
+
+def start(tmp_path: Path, forever: bool) -> tuple[subprocess.Popen, list[int]]:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT.format(forever=forever)))
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'envs'}"},
+    )
+    return process, [int(pid) for pid in process.stdout.readline().split()]
+
+
+def gone(pids: list[int], patience_s: float = 10.0) -> bool:
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def segments() -> set[str]:
+    folder = Path("/dev/shm")
+    return {f.name for f in folder.iterdir()} if folder.is_dir() else set()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="watches processes through /proc")
+@pytest.mark.parametrize("how", ["exit", "ctrl-c", "kill"])
+def test_no_process_and_no_shared_memory_outlives_the_parent(tmp_path: Path, how: str) -> None:
+    pytest.importorskip("pybullet")
+    before = segments()
+    process, pids = start(tmp_path, forever=how != "exit")
+    assert len(pids) == 2
+    if how == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)
+    elif how == "kill":
+        process.kill()
+    _, errors = process.communicate(timeout=30)
+    assert gone(pids)
+    assert segments() <= before
+    assert ("KeyboardInterrupt" in errors) == (how == "ctrl-c")
+    assert "resource_tracker" not in errors
