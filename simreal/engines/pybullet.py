@@ -114,8 +114,7 @@ class PyBulletEngine(Engine):
                 f"ticks, worlds, actuators {self._command_shape} needed"
             )
         early = None if sample_tick is None else sample_tick.tolist()
-        numbers: list[float] = []
-        put = numbers.append
+        found = []
         for world, (hot, row) in enumerate(
             zip(self._drive.hot, self._drive.schedule(commands), strict=True)
         ):
@@ -125,12 +124,11 @@ class PyBulletEngine(Engine):
                 push(hot, row[: early[world]])
                 self._observe(world, self._sampled, early[world])
                 push(hot, row[early[world] :])
-            for joint in states(hot[1], hot[2], hot[0]):
-                put(joint[0])
-                put(joint[1])
+            found.append(states(hot[1], hot[2], hot[0]))
             if self._extras:
                 self._observe_extras(world, self._now)
         self._tick += ticks
+        numbers = [number for row in found for pos, vel, _, _ in row for number in (pos, vel)]
         pairs = np.array(numbers).reshape(self.num_worlds, self.robot.num_joints, 2)
         self._now.joint_pos[...] = pairs[:, :, 0]
         self._now.joint_vel[...] = pairs[:, :, 1]

@@ -15,6 +15,8 @@ from simreal.core.robot import Robot
 from simreal.engines.pybullet_params import ParamTable
 from simreal.engines.pybullet_world import World, p
 
+_motor, _motors, _states = p.setJointMotorControl2, p.setJointMotorControlArray, p.getJointStates
+_tick, _TORQUE = p.stepSimulation, p.TORQUE_CONTROL
 # client, body, joints, driven joints, motors of a position law
 Hot = tuple[int, int, tuple[int, ...], Any, list[tuple[int, float, float, float, float]]]
 
@@ -108,34 +110,30 @@ class Drive:
 
 def _push_single(hot: Hot, row: list[float]) -> None:
     client, body, _, joint, _ = hot
-    motor, tick, mode = p.setJointMotorControl2, p.stepSimulation, p.TORQUE_CONTROL
     for torque in row:
-        motor(body, joint, mode, 0, 0, torque, 0, 0, 0, client)
-        tick(client)
+        _motor(body, joint, _TORQUE, 0, 0, torque, 0, 0, 0, client)
+        _tick(client)
 
 
 def _push_array(hot: Hot, row: list[list[float]]) -> None:
     client, body, _, driven, _ = hot
-    motors, tick, mode = p.setJointMotorControlArray, p.stepSimulation, p.TORQUE_CONTROL
     for torques in row:
-        motors(body, driven, mode, forces=torques, physicsClientId=client)
-        tick(client)
+        _motors(body, driven, _TORQUE, forces=torques, physicsClientId=client)
+        _tick(client)
 
 
 def _push_law(hot: Hot, row: list[list[float]]) -> None:
     client, body, joints, driven, gains = hot
-    motors, tick, mode = p.setJointMotorControlArray, p.stepSimulation, p.TORQUE_CONTROL
-    states = p.getJointStates
     for commands in row:
-        now = states(body, joints, client)
+        now = _states(body, joints, client)
         torques = []
         for command, (slot, plain, kp, kd, limit) in zip(commands, gains, strict=True):
             torque = plain * command - kp * now[slot][0] - kd * now[slot][1]
             torques.append(min(max(torque, -limit), limit))
-        motors(body, driven, mode, forces=torques, physicsClientId=client)
-        tick(client)
+        _motors(body, driven, _TORQUE, forces=torques, physicsClientId=client)
+        _tick(client)
 
 
 def _push_nothing(hot: Hot, row: list[Any]) -> None:
     for _ in row:
-        p.stepSimulation(hot[0])
+        _tick(hot[0])

@@ -16,7 +16,7 @@ MODEL = LoadedModel(engine="pybullet", bodies=(BODY,))
 
 
 def printed(*models: LoadedModel) -> tuple[int, str]:
-    console = Console(file=io.StringIO(), width=150, force_terminal=True, color_system="standard")
+    console = Console(file=io.StringIO(), width=150, force_terminal=True, color_system="standard", highlight=False)
     code = report(models, console)
     return code, console.file.getvalue()
 

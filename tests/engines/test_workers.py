@@ -257,4 +257,5 @@ def test_no_process_and_no_shared_memory_outlives_the_parent(tmp_path: Path, how
     assert gone(pids)
     assert segments() <= before
     assert ("KeyboardInterrupt" in errors) == (how == "ctrl-c")
+    assert "Process simreal worlds" not in errors  # no traceback of a worker's own
     assert "resource_tracker" not in errors
