@@ -94,7 +94,7 @@ def execute(run: Run) -> None:
     """Run a command unless its result is there; continue it where it was interrupted."""
     if (run.folder / "summary.json").is_file():
         return
-    begun = (run.folder / "overrides.txt").is_file()
+    begun = (run.folder / "run.json").is_file()
     last = (run.words[0], f"resume={run.folder}") if begun else (*run.words, f"output={run.folder}")
     print("simreal", *last, flush=True)
     log = run.folder.with_suffix(".log")

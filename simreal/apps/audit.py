@@ -73,7 +73,9 @@ def audit_table(rows: Sequence[AuditRow], title: str) -> Table:
     for column in ("parameter", "unit", "nominal", "changed", "effect", "motion", "verdict"):
         right = column in ("nominal", "changed", "effect", "motion")
         whole = column == "parameter"
-        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=whole)
+        table.add_column(
+            column, justify="right" if right else "left", overflow="fold", no_wrap=whole
+        )
     for row in rows:
         style = "green" if row.verdict == ACTS else "dim" if row.passed else "bold red"
         ran = bool(row.changed)

@@ -9,7 +9,7 @@ from rich.table import Table
 from simreal.apps.evaluate import success_text
 from simreal.apps.output import CONSOLE, ProgressLine, run_folder, save_config, say
 from simreal.apps.policies import find_policy
-from simreal.apps.transfer import network_of, save_result, test
+from simreal.apps.transfer import measure_result, network_of, save_result
 from simreal.config import Composed, compose
 from simreal.core.robot import Robot
 from simreal.core.task import Task
@@ -141,7 +141,7 @@ class _Demo:
         with ProgressLine(label) as line:
             problem = self._problem(name, state, line)
             result = method.run(problem)
-        records = test(result, problem, self.settings.num_test_episodes, name=label)
+        records = measure_result(result, problem, self.settings.num_test_episodes, name=label)
         return _Row(label, records, result.target_steps, result)
 
     def _problem(self, name: str, state: object, line: ProgressLine | None) -> TransferProblem:

@@ -1,21 +1,21 @@
 """`simreal evaluate`: policies by domains, with common random numbers and confidence intervals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
 from simreal.apps.output import CONSOLE, run_folder, save_config, say
 from simreal.apps.policies import baseline, find_policy, load_for
-from simreal.config import compose
-from simreal.core.observation import ObservationPipeline
+from simreal.config import Composed, compose
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain
 from simreal.domains.rollout import Act
-from simreal.domains.vec_env import signal_names
+from simreal.errors import ConfigError
 from simreal.evaluation.episodes import EpisodeRecord
 from simreal.evaluation.matrix import EvaluationResult, MatrixCell
-from simreal.evaluation.measure import TEST_SEED, measure
+from simreal.evaluation.measure import TEST_SEED, check_episodes, measure
 from simreal.evaluation.provenance import collect_provenance
 from simreal.evaluation.report import ReportData, write_report
 
@@ -25,8 +25,8 @@ class EvaluateSettings:
     """Hold the settings of `simreal evaluate` that belong to no group.
 
     Attributes:
-        policy: Policies to measure: bundles, runs, names of shipped ones, `zero` or `random`; one or a
-            list; the task's shipped policy if None.
+        policy: Policies to measure: bundles, runs, names of shipped ones, `zero` or `random`; one
+            or a list; the task's shipped policy if None.
         seed: Added to the seed of the test episodes.
         num_episodes: Test episodes per policy and domain.
         output: Folder of the results; chosen if None.
@@ -51,9 +51,10 @@ def main(args: list[str]) -> int:
     settings = composed.settings(EvaluateSettings)
     robot: Robot = composed.build("robot", Robot)
     task: Task = composed.build("task", Task)
-    domains = [composed.build("source", Domain), composed.build("target", Domain)]
+    domains = _domains(composed)
+    check_episodes(settings.num_episodes)
     wanted = settings.policy if isinstance(settings.policy, list) else [settings.policy]
-    acts = dict(load_act(name, robot, task) for name in wanted)
+    acts = _acts(wanted, robot, task)
     folder = run_folder(settings.output, f"{task.name}-evaluate", settings.seed)
     save_config(folder, composed)
     records: list[EpisodeRecord] = []
@@ -86,6 +87,31 @@ def main(args: list[str]) -> int:
     return 0
 
 
+def _domains(composed: Composed) -> list[Domain]:
+    """Return the source and the target domain; one of them where they are the same."""
+    source: Domain = composed.build("source", Domain)
+    target: Domain = composed.build("target", Domain)
+    if source == target:
+        return [source]
+    if source.name == target.name:
+        raise ConfigError(
+            f"source, target: both are named '{source.name}' and differ; set source.name or target.name"
+        )
+    return [source, target]
+
+
+def _acts(wanted: Sequence[str | None], robot: Robot, task: Task) -> dict[str, tuple[Act, int]]:
+    """Return label to policy and training seed; a label that is taken gives way to the path."""
+    acts: dict[str, tuple[Act, int]] = {}
+    for name in wanted:
+        label, loaded = load_act(name, robot, task)
+        label = label if label not in acts else str(name)
+        if label in acts:
+            raise ConfigError(f"policy: got '{name}' twice; name each policy once")
+        acts[label] = loaded
+    return acts
+
+
 def load_act(name: str | None, robot: Robot, task: Task) -> tuple[str, tuple[Act, int]]:
     """Return the label of a policy, the policy, and its training seed.
 
@@ -101,8 +127,7 @@ def load_act(name: str | None, robot: Robot, task: Task) -> tuple[str, tuple[Act
     if name and simple is not None:
         return name, (simple, 0)
     path = find_policy(name, task.name)
-    dim = ObservationPipeline(task.observation(robot), signal_names(robot, task)).dim
-    bundle, act = load_for(path, task.name, dim)
+    bundle, act = load_for(path, robot, task)
     label = path.parent.name if path.name == "policy" else path.name
     return label, (act, bundle.manifest.provenance.seed)
 

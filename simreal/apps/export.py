@@ -8,7 +8,8 @@ from simreal.apps.output import say
 from simreal.apps.policies import find_policy
 from simreal.config import compose
 from simreal.deploy import check_bundle, load_bundle
-from simreal.errors import ConfigError
+from simreal.deploy.bundle import CARD, MANIFEST
+from simreal.errors import BundleError, ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,20 @@ def main(args: list[str]) -> int:
         The exit code.
     """
     settings = compose("export", args).settings(ExportSettings)
-    source = find_policy(settings.run, "")
+    source = find_policy(settings.run, "", key="run")
     bundle = load_bundle(source)
     target = Path(settings.output or f"{bundle.manifest.name}.policy")
     if target.exists():
         raise ConfigError(f"output: got '{target}', which exists; choose another folder")
-    shutil.copytree(source, target)
-    for line in check_bundle(target):
+    lines = check_bundle(source)
+    target.mkdir(parents=True)
+    # The members alone, and the manifest last: a folder without it is no bundle.
+    for name in (*bundle.manifest.files, CARD, MANIFEST):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    if load_bundle(target).sha256 != bundle.sha256:
+        raise BundleError(f"'{source}' changed while it was copied; export it again")
+    for line in lines:
         say(line)
     say(f"bundle     {target}")
     return 0

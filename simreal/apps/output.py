@@ -1,5 +1,6 @@
 """Where runs write, and what they tell a person while they run."""
 
+import json
 import sys
 import time
 from datetime import datetime
@@ -7,14 +8,17 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn
 
 from simreal.config import Composed, resolved_yaml
 from simreal.errors import ConfigError
+from simreal.evaluation.atomic_file import write_atomic
 
 CONSOLE = Console(highlight=False, soft_wrap=True)
+RUN_FILE = "run.json"
 
 _PLAIN_EVERY_S = 10.0
+_BAR = 20
 
 
 def run_folder(output: str | None, label: str, seed: int) -> Path:
@@ -28,36 +32,45 @@ def run_folder(output: str | None, label: str, seed: int) -> Path:
     Raises:
         ConfigError: The folder exists and holds another run.
     """
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(output) if output else Path("outputs") / label / f"{stamp}_seed{seed}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"output: got '{folder}', which exists and is not empty; choose another folder, "
-            f"or continue that run with resume={folder}"
-        )
+    if output:
+        folder = Path(output)
+        # What a process that was killed while it began left half-written is no run.
+        used = folder.is_dir() and any(p.suffix != ".part" for p in folder.iterdir())
+        if used or (folder.exists() and not folder.is_dir()):
+            hint = (
+                f", or continue that run with resume={folder}"
+                if (folder / RUN_FILE).is_file()
+                else ""
+            )
+            raise ConfigError(
+                f"output: got '{folder}', which exists and is not empty; choose another folder{hint}"
+            )
+    else:
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        name, number = f"{stamp}_seed{seed}", 1
+        folder = Path("outputs") / label / name
+        while folder.exists():
+            number += 1
+            folder = folder.with_name(f"{name}_{number}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def save_config(folder: Path, composed: Composed) -> None:
-    """Write the resolved configuration and the overrides beside a run."""
-    (folder / "config.yaml").write_text(resolved_yaml(composed))
-    (folder / "overrides.txt").write_text("\n".join(composed.overrides) + "\n")
-
-
-def saved_overrides(folder: Path) -> list[str]:
-    """Return the overrides of a run, to continue it.
+    """Write what a run began with: verb and overrides, from which it is continued, then all settings.
 
     Args:
         folder: The run.
-
-    Raises:
-        ConfigError: There is no run.
+        composed: Its configuration.
     """
-    path = folder / "overrides.txt"
-    if not path.is_file():
-        raise ConfigError(f"resume: got '{folder}', which holds no run (no {path.name} in it)")
-    return [line for line in path.read_text().splitlines() if line]
+    began = {"verb": composed.primary, "overrides": list(composed.overrides)}
+    write_atomic(folder / RUN_FILE, (json.dumps(began, indent=1) + "\n").encode())
+    write_atomic(folder / "config.yaml", resolved_yaml(composed).encode())
+
+
+def say(text: str) -> None:
+    """Print one line, in the middle of progress or not."""
+    CONSOLE.print(text, markup=False)
 
 
 class ProgressLine:
@@ -70,18 +83,14 @@ class ProgressLine:
             label: What runs.
         """
         self._label = label
-        self._last = time.monotonic()
+        self._begun = self._last = time.monotonic()
+        self._seen: tuple[int, int, dict[str, float]] | None = None
         self._bar: Progress | None = None
         if CONSOLE.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[facts]}"),
-                TimeRemainingColumn(),
-                console=CONSOLE,
-                transient=True,
+                TextColumn("{task.description}", markup=False), console=CONSOLE, transient=True
             )
-        self._task = self._bar.add_task(label, total=1, facts="") if self._bar else None
+        self._task = self._bar.add_task(label, total=None) if self._bar else None
 
     def __enter__(self) -> "ProgressLine":
         """Start the display."""
@@ -95,29 +104,71 @@ class ProgressLine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the display."""
+        """Stop the display, and say in one line how it ended."""
         if self._bar is not None:
             self._bar.stop()
+        if self._seen is not None:
+            done, total, facts = self._seen
+            known = {k: v for k, v in facts.items() if k != "left_s"}
+            spent = duration(time.monotonic() - self._begun)
+            say(f"{progress_text(self._label, done, total, known)}  after {spent}")
 
     def update(self, done: int, total: int, facts: dict[str, float]) -> None:
         """Show where the run is; see `simreal.learning.callbacks.ProgressSink`."""
-        parts = [f"{done:,}/{total:,} steps"]
-        if "reward" in facts:
-            parts.append(f"reward {facts['reward']:.1f}")
-        if "success" in facts:
-            parts.append(f"success {100 * facts['success']:.0f} %")
-        parts.append(f"{facts['steps_per_s']:,.0f} steps/s")
-        text = "  ".join(parts)
+        self._seen = (done, total, facts)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=min(done, total), total=total, facts=text)
+            text = progress_text(self._label, done, total, facts, CONSOLE.width)
+            self._bar.update(self._task, description=text)
             return
         now = time.monotonic()
         if now - self._last >= _PLAIN_EVERY_S:
             self._last = now
-            CONSOLE.print(f"{self._label}: {text}  {facts['left_s']:.0f} s left")
+            say(progress_text(self._label, done, total, facts))
             sys.stdout.flush()
 
+    def note(self, text: str) -> None:
+        """Print a line that stays; see `simreal.learning.callbacks.ProgressSink`."""
+        say(f"{self._label}: {text}")
 
-def say(text: str) -> None:
-    """Print one line, in the middle of progress or not."""
-    CONSOLE.print(text, markup=False)
+
+def progress_text(
+    label: str, done: int, total: int, facts: dict[str, float], width: int | None = None
+) -> str:
+    """Return one line about a run: as much of label, bar and numbers as fits.
+
+    Args:
+        label: What runs.
+        done: Steps so far.
+        total: Steps of the run.
+        facts: See `simreal.learning.callbacks.ProgressSink`.
+        width: Columns of the terminal, and a bar is drawn; None for plain text of any length.
+    """
+    share = min(done / max(total, 1), 1.0)
+    parts = [f"{100 * share:3.0f} %" if width else f"{done:,} of {total:,} steps"]
+    if "reward" in facts:
+        parts.append(f"reward {facts['reward']:.1f}")
+    if "success" in facts:
+        parts.append(f"success {100 * facts['success']:.0f} %")
+    parts.append(f"{facts['steps_per_s']:,.0f} steps/s")
+    if "left_s" in facts:
+        parts.append(f"{duration(facts['left_s'])} left")
+    text = "  ".join(parts)
+    if width is None:
+        return f"{label}: {text}"
+    filled = round(share * _BAR)
+    bar = "━" * filled + "╌" * (_BAR - filled)
+    for line in (f"{label}  {bar} {text}", f"{bar} {text}", text):
+        if len(line) < width:
+            return line
+    return text[: max(width - 1, 0)]
+
+
+def duration(seconds: float) -> str:
+    """Return a time as `m:ss` or `h:mm:ss`.
+
+    Args:
+        seconds: The time [s].
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -9,6 +9,7 @@ from simreal.config import compose
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain
+from simreal.errors import ConfigError
 from simreal.evaluation.video import record_episode, write_video
 
 
@@ -17,8 +18,8 @@ class PlaySettings:
     """Hold the settings of `simreal play` that belong to no group.
 
     Attributes:
-        policy: A bundle, a run, the name of a shipped policy, `zero` or `random`; the task's shipped
-            policy if None.
+        policy: A bundle, a run, the name of a shipped policy, `zero` or `random`; the task's
+            shipped policy if None.
         seed: Seed of the episode.
         output: The mp4 file; chosen if None.
         width: Width of the video [px].
@@ -46,6 +47,7 @@ def main(args: list[str]) -> int:
     robot: Robot = composed.build("robot", Robot)
     task: Task = composed.build("task", Task)
     target: Domain = composed.build("target", Domain)
+    _check(settings)
     name, (act, _) = load_act(settings.policy, robot, task)
     recording = record_episode(act, robot, task, target, settings.seed)
     if settings.output is None:
@@ -60,6 +62,17 @@ def main(args: list[str]) -> int:
         width=settings.width,
         height=settings.height,
     )
-    say(f"episode    {'success' if recording.success else 'no success'}, return {recording.return_:.1f}")
+    word = "success" if recording.success else "no success"
+    say(f"episode    {word}, return {recording.return_:.1f}")
     say(f"video      {path}")
     return 0
+
+
+def _check(settings: PlaySettings) -> None:
+    if settings.output is not None and Path(settings.output).exists():
+        raise ConfigError(f"output: got '{settings.output}', which exists; choose another file")
+    if settings.output is not None and Path(settings.output).suffix != ".mp4":
+        raise ConfigError(f"output: got '{settings.output}'; a file that ends in .mp4 is needed")
+    for key, value in (("width", settings.width), ("height", settings.height)):
+        if value < 16 or value % 16:
+            raise ConfigError(f"{key}: got {value}; a multiple of 16 pixels is needed")

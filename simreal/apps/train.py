@@ -4,16 +4,16 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from simreal.apps.output import CONSOLE, ProgressLine, run_folder, save_config, saved_overrides, say
-from simreal.config import Composed, compose, jobs
+from simreal.apps.output import ProgressLine, run_folder, save_config, say
+from simreal.apps.runs import SUMMARY, check_outputs, continued, is_finished
+from simreal.config import Composed, jobs
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Evaluation
 from simreal.domains import Domain, Randomization
-from simreal.errors import ConfigError
 from simreal.evaluation.atomic_file import write_atomic
 from simreal.evaluation.matrix import MatrixCell, aggregate
-from simreal.evaluation.measure import measure
+from simreal.evaluation.measure import check_episodes, measure
 from simreal.evaluation.provenance import git_commit
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.artifact import Network, Trained, actor_chain, normalizer_of, save_policy
@@ -51,24 +51,36 @@ def main(args: list[str]) -> int:
     Returns:
         The exit code.
     """
-    for composed in jobs("train", args):
-        _run(composed, args)
+    composed = jobs("train", args)
+    check_outputs(composed)
+    for job in composed:
+        _run(job, args)
     return 0
 
 
 def _run(composed: Composed, args: list[str]) -> None:
     settings = composed.settings(TrainSettings)
-    resume = settings.resume is not None
-    if settings.resume is not None:
-        folder = Path(settings.resume)
-        extra = [a for a in args if not a.startswith("resume=")]
-        if extra:
-            raise ConfigError(
-                f"resume: a run continues with its own settings, got also {', '.join(extra)}; "
-                "leave them out"
-            )
-        composed = compose("train", saved_overrides(folder))
+    folder = Path(settings.resume) if settings.resume is not None else None
+    if folder is not None:
+        composed = continued("train", folder, args)
         settings = composed.settings(TrainSettings)
+        if is_finished(folder):
+            say(f"finished   {folder} is a finished run; its policy is {folder / 'policy'}")
+            return
+    job = _job(composed, settings, folder)
+    say(f"run        {job.folder}")
+    say(f"tensorboard --logdir {job.folder / 'tensorboard'}")
+    with ProgressLine(f"{job.task.name} in {job.domain.name}") as line:
+        outcome = train(job, sink=line, resume=folder is not None)
+    path = job.folder / "policy"
+    cell = finish(job, outcome, settings.num_test_episodes, path)
+    tested = f"{job.domain.name}, {settings.num_test_episodes} test episodes"
+    say(f"source     {describe(cell)} ({tested})")
+    say(f"policy     {path}")
+
+
+def _job(composed: Composed, settings: TrainSettings, folder: Path | None) -> TrainingJob:
+    """Build what to train; the folder of a new run is made when everything else is right."""
     robot: Robot = composed.build("robot", Robot)
     task: Task = composed.build("task", Task)
     source: Domain = composed.build("source", Domain)
@@ -76,10 +88,12 @@ def _run(composed: Composed, args: list[str]) -> None:
     algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
     if randomization.params:
         source = replace(source, randomization=randomization)
-    if not resume:
-        folder = run_folder(settings.output, str(composed.choices.get("pair") or task.name), settings.seed)
+    check_episodes(settings.num_test_episodes)
+    if folder is None:
+        label = str(composed.choices.get("pair") or task.name)
+        folder = run_folder(settings.output, label, settings.seed)
         save_config(folder, composed)
-    job = TrainingJob(
+    return TrainingJob(
         robot=robot,
         task=task,
         domain=source,
@@ -89,14 +103,6 @@ def _run(composed: Composed, args: list[str]) -> None:
         folder=folder,
         workers=settings.workers,
     )
-    say(f"run        {folder}")
-    say(f"tensorboard --logdir {folder / 'tensorboard'}")
-    with ProgressLine(f"{task.name} in {source.name}") as line:
-        outcome = train(job, sink=line, resume=resume)
-    cell = finish(job, outcome, settings.num_test_episodes, folder / "policy")
-    say(f"source     {describe(cell)} ({source.name}, {settings.num_test_episodes} test episodes)")
-    say(f"policy     {folder / 'policy'}")
-    CONSOLE.print()
 
 
 def finish(job: TrainingJob, outcome: TrainingOutcome, num_episodes: int, path: Path) -> MatrixCell:
@@ -121,7 +127,6 @@ def finish(job: TrainingJob, outcome: TrainingOutcome, num_episodes: int, path: 
         num_episodes=num_episodes,
     )
     cell = aggregate(records)
-    algo = type(job.settings).__name__.removesuffix("Settings").lower()
     save_policy(
         path,
         Trained(
@@ -131,7 +136,7 @@ def finish(job: TrainingJob, outcome: TrainingOutcome, num_episodes: int, path: 
             domain=job.domain,
             state=outcome.state,
             activation=activation,
-            algo=algo,
+            algo=job.settings.name,
             seed=job.seed,
             env_steps=outcome.num_steps,
             evaluation=(
@@ -158,7 +163,7 @@ def finish(job: TrainingJob, outcome: TrainingOutcome, num_episodes: int, path: 
         "return_iqm": cell.returns.estimate,
         "curve": [asdict(point) for point in outcome.curve],
     }
-    write_atomic(job.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    write_atomic(job.folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
     return cell
 
 

@@ -4,19 +4,20 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from simreal.apps.output import ProgressLine, run_folder, save_config, saved_overrides, say
-from simreal.apps.policies import find_policy
+from simreal.apps.output import ProgressLine, run_folder, save_config, say
+from simreal.apps.policies import check_fits, find_policy
+from simreal.apps.runs import SUMMARY, check_outputs, continued, is_finished
 from simreal.apps.train import describe
-from simreal.config import Composed, compose, jobs
+from simreal.config import Composed, jobs
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Evaluation
-from simreal.domains import Domain
+from simreal.domains import Domain, Randomization
 from simreal.errors import ConfigError
 from simreal.evaluation.atomic_file import write_atomic
 from simreal.evaluation.episodes import EpisodeRecord
 from simreal.evaluation.matrix import aggregate
-from simreal.evaluation.measure import measure
+from simreal.evaluation.measure import check_episodes, measure
 from simreal.evaluation.provenance import git_commit
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.artifact import (
@@ -62,34 +63,37 @@ def main(args: list[str]) -> int:
     Returns:
         The exit code.
     """
-    for composed in jobs("transfer", args):
-        _run(composed, args)
+    composed = jobs("transfer", args)
+    check_outputs(composed)
+    for job in composed:
+        _run(job, args)
     return 0
 
 
 def _run(composed: Composed, args: list[str]) -> None:
     settings = composed.settings(TransferSettings)
-    resume = settings.resume is not None
-    if settings.resume is not None:
-        folder = Path(settings.resume)
-        extra = [a for a in args if not a.startswith("resume=")]
-        if extra:
-            raise ConfigError(
-                f"resume: a run continues with its own settings, got also {', '.join(extra)}; "
-                "leave them out"
-            )
-        composed = compose("transfer", saved_overrides(folder))
+    folder = Path(settings.resume) if settings.resume is not None else None
+    resume = folder is not None
+    if folder is not None:
+        composed = continued("transfer", folder, args)
         settings = composed.settings(TransferSettings)
+        if is_finished(folder):
+            say(f"finished   {folder} is a finished run; its policy is {folder / 'policy'}")
+            return
     robot: Robot = composed.build("robot", Robot)
     task: Task = composed.build("task", Task)
     target: Domain = composed.build("target", Domain)
     method: TransferMethod = composed.build("transfer", TransferMethod)
     algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
+    randomization: Randomization = composed.build("randomization", Randomization)
+    _refuse_randomization(randomization, str(composed.choices.get("randomization")))
+    check_episodes(settings.num_test_episodes)
     state, parent = None, None
     if method.needs_source:
         bundle, state = load_policy(find_policy(settings.policy, task.name))
+        check_fits(bundle, robot, task, algo)
         parent = bundle.sha256
-    if not resume:
+    if folder is None:
         label = f"{composed.choices.get('pair') or task.name}-{method.name}"
         folder = run_folder(settings.output, label, settings.seed)
         save_config(folder, composed)
@@ -109,7 +113,7 @@ def _run(composed: Composed, args: list[str]) -> None:
             resume=resume,
         )
         result = method.run(problem)
-    records = test(result, problem, settings.num_test_episodes)
+    records = measure_result(result, problem, settings.num_test_episodes)
     cell = aggregate(records)
     save_result(folder / "policy", problem, result, records, parent)
     say(f"target     {describe(cell)} ({target.name}, {settings.num_test_episodes} test episodes)")
@@ -120,13 +124,21 @@ def _run(composed: Composed, args: list[str]) -> None:
     say(f"policy     {folder / 'policy'}")
 
 
+def _refuse_randomization(randomization: Randomization, choice: str) -> None:
+    if randomization.params:
+        raise ConfigError(
+            f"randomization: got '{choice}', and a transfer trains on the target as it is; randomize "
+            f"the source with 'simreal train randomization={choice}' and give its policy here"
+        )
+
+
 def network_of(result: TransferResult) -> Network:
     """Return the policy of a result as a batch network."""
     layers, squash = actor_chain(result.state, result.settings.activation)
     return Network(layers, normalizer_of(result.state), squash=squash)
 
 
-def test(
+def measure_result(
     result: TransferResult,
     problem: TransferProblem,
     num_episodes: int,
@@ -171,7 +183,6 @@ def save_result(
         parent: Hash of the source policy.
     """
     successes = sum(bool(r.success) for r in records)
-    algo = type(result.settings).__name__.removesuffix("Settings").lower()
     save_policy(
         path,
         Trained(
@@ -181,7 +192,7 @@ def save_result(
             domain=problem.target,
             state=result.state,
             activation=result.settings.activation,
-            algo=algo,
+            algo=result.settings.name,
             seed=problem.seed,
             env_steps=result.train_steps,
             evaluation=(
@@ -209,4 +220,4 @@ def save_result(
         "success_rate": successes / len(records),
         "curve": [asdict(point) for point in result.curve],
     }
-    write_atomic(path.parent / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    write_atomic(path.parent / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())

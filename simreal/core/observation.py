@@ -2,12 +2,12 @@
 
 Training, the numpy runtime on a robot and the generated code must compute the same numbers, so an
 observation is data: named terms that take named elements of a raw signal through a fixed list of
-operations, and stack a declared number of frames with a declared fill. The same pipeline object runs
-for a thousand simulated worlds and, with one row, inside a robot's controller.
+operations, and stack a declared number of frames with a declared fill. The same pipeline object
+runs for a thousand simulated worlds and, with one row, inside a robot's controller.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ from simreal.errors import ConfigError, unknown_name
 
 OpKind = Literal["sin", "cos", "wrap", "scale", "offset", "clip"]
 Fill = Literal["first", "zero"]
+Step = Callable[[np.ndarray, np.ndarray], Any]
+"""Evaluate one operation from a source (N, k) into an output (N, k), which may be the source."""
 
 _NUM_VALUES: dict[str, int] = {"sin": 0, "cos": 0, "wrap": 0, "scale": 1, "offset": 1, "clip": 2}
 
@@ -28,7 +30,8 @@ class Op:
     """Describe one element-wise operation.
 
     Attributes:
-        kind: `sin`, `cos`, `wrap` (to [-pi, pi)), `scale` (times a), `offset` (plus a), `clip` (to a, b).
+        kind: `sin`, `cos`, `wrap` (to [-pi, pi)), `scale` (times a), `offset` (plus a), `clip` (to
+            a, b).
         values: Its numbers.
     """
 
@@ -49,29 +52,28 @@ class Op:
                 f"got {list(self.values)}"
             )
         if not all(math.isfinite(v) for v in self.values):
-            raise ConfigError(f"observation operation '{self.kind}' got {list(self.values)}; not finite")
+            raise ConfigError(
+                f"observation operation '{self.kind}' got {list(self.values)}; not finite"
+            )
 
-    def apply(self, source: np.ndarray, out: np.ndarray) -> None:
-        """Evaluate into `out`, which may be `source` itself.
+    def bounds(self, low: float, high: float) -> tuple[float, float]:
+        """Return between what its results lie, given between what its inputs lie.
 
         Args:
-            source: (N, k).
-            out: (N, k).
+            low: Least input.
+            high: Greatest input.
         """
-        if self.kind == "sin":
-            np.sin(source, out=out)
-        elif self.kind == "cos":
-            np.cos(source, out=out)
-        elif self.kind == "scale":
-            np.multiply(source, self.values[0], out=out)
-        elif self.kind == "offset":
-            np.add(source, self.values[0], out=out)
-        elif self.kind == "clip":
-            np.clip(source, self.values[0], self.values[1], out=out)
-        else:
-            np.add(source, math.pi, out=out)
-            np.mod(out, 2.0 * math.pi, out=out)
-            np.subtract(out, math.pi, out=out)
+        if self.kind in ("sin", "cos"):
+            return -1.0, 1.0
+        if self.kind == "wrap":
+            return -math.pi, math.pi
+        if self.kind == "offset":
+            return low + self.values[0], high + self.values[0]
+        if self.kind == "scale":
+            factor = self.values[0]
+            ends = (0.0, 0.0) if factor == 0 else (low * factor, high * factor)
+            return min(ends), max(ends)
+        return _clip(low, *self.values), _clip(high, *self.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +98,20 @@ class Term:
     fill: Fill = "first"
 
     def __post_init__(self) -> None:
-        """Check the history length.
+        """Check history length, elements and fill.
 
         Raises:
-            ConfigError: The history is shorter than one frame, or there are no elements.
+            ConfigError: The history is shorter than one frame, there are no elements, or the fill
+                is unknown.
         """
         if self.history < 1:
-            raise ConfigError(f"observation term '{self.name}': history {self.history}; at least 1 needed")
+            raise ConfigError(
+                f"observation term '{self.name}': history {self.history}; at least 1 needed"
+            )
+        if self.fill not in ("first", "zero"):
+            raise unknown_name(
+                f"fill of observation term '{self.name}'", self.fill, ("first", "zero")
+            )
         if not self.elements:
             raise ConfigError(f"observation term '{self.name}' has no elements")
 
@@ -139,6 +148,7 @@ class ObservationPipeline:
     """Evaluate observation terms for N rows, with their history.
 
     The observation is laid out term after term; inside a term frame after frame, oldest first.
+    Frames stand in a ring, so that a step writes one frame and moves none.
     """
 
     def __init__(
@@ -153,29 +163,31 @@ class ObservationPipeline:
 
         Raises:
             UnknownNameError: A term reads a signal or an element that is not there.
-            ConfigError: Two terms have the same name.
+            ConfigError: Two terms have the same name, or there are none.
         """
         names = [term.name for term in terms]
-        if len(set(names)) != len(names):
-            raise ConfigError(f"observation terms must have unique names, got {names}")
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"an observation needs terms with unique names, got {names}")
         self.terms = tuple(terms)
         self.num_rows = num_rows
-        self._plan: list[tuple[str, Any, slice, tuple[Op, ...]]] = []
-        at = 0
-        for term in terms:
-            columns = _columns(term, signals)
-            self._plan.append((term.source, columns, slice(at, at + len(term.elements)), term.ops))
-            at += len(term.elements)
-        self.frame_width = at
-        self.depth = max((term.history for term in terms), default=1)
-        self.history = np.zeros((num_rows, self.depth, at))  # oldest first
-        self._frame = np.zeros((num_rows, at))
-        self._gather = _gather(terms, self.depth, at)
-        self._plain = self.depth == 1
-        self._zero_fill = np.concatenate(
-            [np.full(len(t.elements), t.fill == "zero") for t in terms] or [np.zeros(0, dtype=bool)]
-        )
-        self.dim = int(self._gather.size)
+        self.frame_width = sum(len(term.elements) for term in terms)
+        self.depth = max(term.history for term in terms)
+        self._frames = np.zeros((num_rows, self.depth, self.frame_width))
+        self._flat = self._frames.reshape(num_rows, -1)
+        self._scratch = np.zeros((num_rows, self.frame_width))
+        self._newest = self.depth - 1
+        self._groups, places = _compile(terms, signals)
+        self._first = [self._scratch[:, place] for place in places]
+        self._slots = [
+            [self._frames[:, slot, place] for place in places] for slot in range(self.depth)
+        ]
+        gather = _gather(terms, self.depth, self.frame_width)
+        # With the newest frame in the last slot the ring is in order; else it is rotated.
+        turns = ((slot + 1) * self.frame_width for slot in range(self.depth))
+        self._gathers = [(gather + turn) % self._flat.shape[1] for turn in turns]
+        zero = [np.full(len(term.elements), term.fill == "zero") for term in terms]
+        self._zero_filled = np.flatnonzero(np.concatenate(zero))
+        self.dim = int(gather.size)
 
     @property
     def entry_names(self) -> tuple[str, ...]:
@@ -187,16 +199,45 @@ class ObservationPipeline:
             for element in term.elements
         )
 
+    @property
+    def history(self) -> np.ndarray:
+        """Return a copy of the frames, oldest first (N, depth, frame width)."""
+        return np.roll(self._frames, self.depth - 1 - self._newest, axis=1)
+
+    def restore(self, history: np.ndarray) -> None:
+        """Go on from what `history` returned."""
+        self._frames[...] = history
+        self._newest = self.depth - 1
+
+    def bounds(
+        self, limits: Mapping[str, tuple[float, float]] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return between what every observation entry lies (dim,), float32, infinite where unknown.
+
+        Args:
+            limits: Raw signal name to its least and greatest value; infinite where not given.
+        """
+        low: list[float] = []
+        high: list[float] = []
+        for term in self.terms:
+            ends = (limits or {}).get(term.source, (-math.inf, math.inf))
+            for op in term.ops:
+                ends = op.bounds(*ends)
+            if term.fill == "zero" and term.history > 1:
+                ends = (min(ends[0], 0.0), max(ends[1], 0.0))
+            low += [ends[0]] * term.width
+            high += [ends[1]] * term.width
+        return np.array(low, dtype=np.float32), np.array(high, dtype=np.float32)
+
     def push(self, signals: Mapping[str, np.ndarray]) -> None:
         """Append one frame to the history of every row.
 
         Args:
             signals: Raw signal name to (N, k).
         """
-        frame = self._evaluate(signals)
-        if not self._plain:
-            self.history[:, :-1] = self.history[:, 1:]
-        self.history[:, -1] = frame
+        slot = self._newest + 1
+        self._newest = 0 if slot == self.depth else slot
+        self._evaluate(signals, self._slots[self._newest])
 
     def restart(self, signals: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> None:
         """Begin a new history in some rows, filled as each term declares.
@@ -205,13 +246,12 @@ class ObservationPipeline:
             signals: Raw signal name to (N, k), the first measurement; other rows are ignored.
             mask: Rows to restart (N,), bool; all if None.
         """
-        frame = self._evaluate(signals)
+        self._evaluate(signals, self._first)
         rows = slice(None) if mask is None else mask
-        first = frame[rows]
-        filled = np.repeat(first[:, None, :], self.depth, axis=1)
-        if not self._plain and self._zero_fill.any():
-            filled[:, :-1, self._zero_fill] = 0.0
-        self.history[rows] = filled
+        filled = np.repeat(self._scratch[rows][:, None, :], self.depth, axis=1)
+        older = np.flatnonzero(np.arange(self.depth) != self._newest)
+        filled[:, older[:, None], self._zero_filled] = 0.0
+        self._frames[rows] = filled
 
     def emit(self, out: np.ndarray | None = None) -> np.ndarray:
         """Return the observation of every row.
@@ -221,41 +261,112 @@ class ObservationPipeline:
         """
         if out is None:
             out = np.empty((self.num_rows, self.dim), dtype=np.float32)
-        if self._plain:
-            out[...] = self.history[:, 0]
-        else:
-            out[...] = self.history.reshape(self.num_rows, -1)[:, self._gather]
+        out[...] = self._flat[:, self._gathers[self._newest]]
         return out
 
-    def _evaluate(self, signals: Mapping[str, np.ndarray]) -> np.ndarray:
-        frame = self._frame
-        for source, columns, where, ops in self._plan:
+    def _evaluate(self, signals: Mapping[str, np.ndarray], targets: Sequence[np.ndarray]) -> None:
+        for (source, columns, steps), target in zip(self._groups, targets, strict=True):
             value = signals[source]
             if columns is not None:
                 value = value[:, columns]
-            target = frame[:, where]
-            if not ops:
-                target[...] = value
-            for op in ops:
-                op.apply(value, target)
+            for step in steps:
+                step(value, target)
                 value = target
-        return frame
 
 
-def _columns(term: Term, signals: Mapping[str, Sequence[str]]) -> Any:
-    """Return the columns of a term's elements: None for all in order, a slice, or an index array."""
+def _compile(
+    terms: Sequence[Term], signals: Mapping[str, Sequence[str]]
+) -> tuple[list[tuple[str, Any, list[Step]]], list[slice]]:
+    """Turn terms into few array operations.
+
+    Neighbouring terms that do the same with the same signal become one group, whose constants are
+    arrays: a scale per joint costs as much as one scale.
+
+    Returns:
+        Per group the signal, its columns and the steps; and per group its place in a frame.
+    """
+    runs: list[list[Term]] = []
+    for term in terms:
+        _check_elements(term, signals)
+        if runs and _alike(runs[-1][0], term):
+            runs[-1].append(term)
+        else:
+            runs.append([term])
+    groups, places, at = [], [], 0
+    for run in runs:
+        known = list(signals[run[0].source])
+        index = [known.index(element) for term in run for element in term.elements]
+        groups.append((run[0].source, _columns(index, len(known)), _steps(run)))
+        places.append(slice(at, at + len(index)))
+        at += len(index)
+    return groups, places
+
+
+def _alike(one: Term, other: Term) -> bool:
+    kinds = [[op.kind for op in term.ops] for term in (one, other)]
+    return one.source == other.source and kinds[0] == kinds[1]
+
+
+def _check_elements(term: Term, signals: Mapping[str, Sequence[str]]) -> None:
     if term.source not in signals:
         raise unknown_name(f"signal of observation term '{term.name}'", term.source, signals)
-    known = list(signals[term.source])
+    known = signals[term.source]
     for element in term.elements:
         if element not in known:
-            raise unknown_name(f"element of signal '{term.source}' in term '{term.name}'", element, known)
-    index = [known.index(element) for element in term.elements]
-    if index == list(range(len(known))):
+            raise unknown_name(
+                f"element of signal '{term.source}' in term '{term.name}'", element, known
+            )
+
+
+def _columns(index: list[int], size: int) -> Any:
+    """Return columns in the cheapest form: None for all in order, a slice, or an index array."""
+    if index == list(range(size)):
         return None
     if index == list(range(index[0], index[0] + len(index))):
         return slice(index[0], index[0] + len(index))
     return np.array(index)
+
+
+def _steps(run: Sequence[Term]) -> list[Step]:
+    """Return the operations of a group; each constant is an array with one number per column."""
+    steps = []
+    for position, op in enumerate(run[0].ops):
+        values = [term.ops[position].values for term in run for _ in term.elements]
+        steps.append(_step(op.kind, np.array(values).T))
+    return steps or [_copy]
+
+
+def _step(kind: OpKind, values: np.ndarray) -> Step:
+    if kind == "sin":
+        return np.sin
+    if kind == "cos":
+        return np.cos
+    if kind == "clip":
+        low, high = values
+
+        def clip(source: np.ndarray, out: np.ndarray) -> None:
+            np.maximum(source, low, out)
+            np.minimum(out, high, out)
+
+        return clip
+    if kind == "wrap":
+        return _wrap
+    ufunc, constant = (np.multiply if kind == "scale" else np.add), values[0]
+    return lambda source, out: ufunc(source, constant, out)
+
+
+def _wrap(source: np.ndarray, out: np.ndarray) -> None:
+    np.add(source, math.pi, out)
+    np.mod(out, 2.0 * math.pi, out)
+    np.subtract(out, math.pi, out)
+
+
+def _copy(source: np.ndarray, out: np.ndarray) -> None:
+    out[...] = source
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
 
 
 def _gather(terms: Sequence[Term], depth: int, width: int) -> np.ndarray:

@@ -67,7 +67,7 @@ class ParamSpec:
         Raises:
             ParameterError: Something is out of bounds or not finite.
         """
-        array = np.asarray(values, dtype=np.float64)
+        array = _numbers(self, values)
         if not np.all(np.isfinite(array)):
             raise ParameterError(f"{self.name}: {array[~np.isfinite(array)][0]} is not finite")
         bad = (array < self.low) | (array > self.high)
@@ -81,7 +81,13 @@ class ParamSpec:
 
 # kind: (unit, low, high, meaning)
 _LINK_KINDS: dict[str, tuple[str, float, float, str, Callable[[Link], tuple[float, ...]]]] = {
-    "mass": ("kg", 1e-6, 1e5, "mass; scales the inertia unless that is set too", lambda k: (k.mass,)),
+    "mass": (
+        "kg",
+        1e-6,
+        1e5,
+        "mass; scales the inertia unless that is set too",
+        lambda k: (k.mass,),
+    ),
     "com": ("m", -10.0, 10.0, "center of mass in the link frame", lambda k: tuple(k.com)),
     "inertia": (
         "kg m^2",
@@ -90,7 +96,13 @@ _LINK_KINDS: dict[str, tuple[str, float, float, str, Callable[[Link], tuple[floa
         "diagonal of the inertia about the center of mass, link axes",
         lambda k: tuple(k.inertia[:3]),
     ),
-    "contact_friction": ("1", 0.0, 10.0, "lateral friction coefficient", lambda k: (k.contact_friction,)),
+    "contact_friction": (
+        "1",
+        0.0,
+        10.0,
+        "lateral friction coefficient",
+        lambda k: (k.contact_friction,),
+    ),
     "spinning_friction": ("m", 0.0, 1.0, "torsional friction", lambda k: (k.spinning_friction,)),
     "rolling_friction": ("m", 0.0, 1.0, "rolling friction", lambda k: (k.rolling_friction,)),
     "restitution": ("1", 0.0, 1.0, "coefficient of restitution", lambda k: (k.restitution,)),
@@ -100,7 +112,9 @@ _JOINT_KINDS: dict[str, tuple[str, float, float, str, Callable[[Joint], tuple[fl
     "joint_friction": ("Nm", 0.0, 1e3, "Coulomb joint friction", lambda j: (j.friction,)),
     "armature": ("kg m^2", 0.0, 1e3, "rotor inertia seen at the joint", lambda j: (j.armature,)),
 }
-_ACTUATOR_KINDS: dict[str, tuple[str, float, float, str, Callable[[Actuator], tuple[float, ...]]]] = {
+_ACTUATOR_KINDS: dict[
+    str, tuple[str, float, float, str, Callable[[Actuator], tuple[float, ...]]]
+] = {
     "motor_strength": ("1", 0.0, 10.0, "share of the torque that arrives", lambda a: (a.strength,)),
     "torque_limit": ("Nm", 0.0, 1e5, "largest torque", lambda a: (a.torque_limit,)),
     "kp": ("Nm/rad", 0.0, 1e6, "position gain", lambda a: (a.kp,)),
@@ -143,9 +157,16 @@ def catalogue(robot: Robot) -> dict[str, ParamSpec]:
         specs.append(
             _spec(f"link_length.{name}", "m", (length,), 1e-4, 100.0, "distance to the next joint")
         )
-    for world_kind, (unit, value, low, high, owner, meaning) in _WORLD_KINDS.items():
-        specs.append(ParamSpec(world_kind, unit, (value,), low, high, owner, meaning))
+    specs += world_specs().values()
     return {spec.name: spec for spec in specs}
+
+
+def world_specs() -> dict[str, ParamSpec]:
+    """Return the parameters there is one of per world, whatever the robot, by name."""
+    return {
+        kind: ParamSpec(kind, unit, (value,), low, high, owner, meaning)
+        for kind, (unit, value, low, high, owner, meaning) in _WORLD_KINDS.items()
+    }
 
 
 def link_lengths(robot: Robot) -> dict[str, float]:
@@ -174,7 +195,15 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
     Returns:
         `{"mass.upper": 1.0, "gravity": 9.81}`.
+
+    Raises:
+        ParameterError: It is not a mapping.
     """
+    if not isinstance(tree, Mapping):
+        raise ParameterError(
+            f"got {tree!r}; parameters are written as a mapping, for instance "
+            '{"mass": {"upper_link": 1.0}, "gravity": 9.81}'
+        )
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
@@ -256,6 +285,16 @@ class DynamicsParams(Mapping[str, np.ndarray]):
         return f"DynamicsParams({self.num_worlds} worlds, {', '.join(parts)})"
 
 
+def _numbers(spec: ParamSpec, values: Any) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "iuf":
+        raise ParameterError(f"{spec.name}: got {values!r}; a number in {spec.unit} is needed")
+    return array.astype(np.float64)
+
+
 def _spec(
     name: str, unit: str, nominal: Iterable[float], low: float, high: float, meaning: str
 ) -> ParamSpec:
@@ -278,5 +317,6 @@ def _summary(specs: Iterable[ParamSpec]) -> str:
     for spec in specs:
         groups.setdefault(spec.kind, []).append(spec.target)
     return ", ".join(
-        f"{kind}.{{{','.join(targets)}}}" if targets[0] else kind for kind, targets in groups.items()
+        f"{kind}.{{{','.join(targets)}}}" if targets[0] else kind
+        for kind, targets in groups.items()
     )

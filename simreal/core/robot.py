@@ -303,7 +303,9 @@ class Robot:
             self,
             links=tuple(replace(k, **(links or {}).get(k.name, {})) for k in self.links),
             joints=tuple(replace(j, **(joints or {}).get(j.name, {})) for j in self.joints),
-            actuators=tuple(replace(a, **(actuators or {}).get(a.joint, {})) for a in self.actuators),
+            actuators=tuple(
+                replace(a, **(actuators or {}).get(a.joint, {})) for a in self.actuators
+            ),
         )
 
 
@@ -351,7 +353,9 @@ def _check_numbers(robot: Robot) -> None:
     for i, link in enumerate(robot.links):
         welded = i == 0 and robot.fixed_base
         if not (link.mass > 0 and math.isfinite(link.mass)) and not (welded and link.mass == 0):
-            raise RobotError(f"robot '{robot.name}': link '{link.name}' has mass {link.mass} kg; > 0 needed")
+            raise RobotError(
+                f"robot '{robot.name}': link '{link.name}' has mass {link.mass} kg; > 0 needed"
+            )
         if link.mass > 0 and not welded:
             _check_inertia(robot.name, link)
     for joint in robot.movable:
@@ -375,7 +379,11 @@ def _check_numbers(robot: Robot) -> None:
 def _check_inertia(robot: str, link: Link) -> None:
     moments = np.linalg.eigvalsh(inertia_matrix(link))
     slack = 1e-9 + 1e-6 * moments[2]
-    if not np.all(np.isfinite(moments)) or moments[0] <= 0 or moments[0] + moments[1] < moments[2] - slack:
+    if (
+        not np.all(np.isfinite(moments))
+        or moments[0] <= 0
+        or moments[0] + moments[1] < moments[2] - slack
+    ):
         raise RobotError(
             f"robot '{robot}': inertia of link '{link.name}' has principal moments "
             f"{[float(f'{m:.6g}') for m in moments]} kg m^2; a rigid body needs all > 0 and the largest at most "

@@ -5,9 +5,12 @@ key is the seed and the world. So results do not depend on how worlds are spread
 which order they end, or whether a run was interrupted: there is no generator state to save.
 """
 
+import zlib
 from enum import IntEnum
 
 import numpy as np
+
+from simreal.errors import ConfigError
 
 
 class Stream(IntEnum):
@@ -22,8 +25,20 @@ class Stream(IntEnum):
     DROPOUT = 7
 
 
+def check_seed(seed: int) -> int:
+    """Return a seed that can be used.
+
+    Raises:
+        ConfigError: It is not a whole number from 0 to 2**64 - 1.
+    """
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**64:
+        raise ConfigError(f"seed is {seed!r}; a whole number from 0 to 2**64 - 1 is needed")
+    return int(seed)
+
+
 def generator(
-    seed: int, world: int, episode: int, stream: Stream, block: int = 0
+    seed: int, world: int, episode: int, stream: Stream, block: int = 0, label: str = ""
 ) -> np.random.Generator:
     """Return the generator of one purpose in one episode of one world.
 
@@ -33,9 +48,12 @@ def generator(
         episode: Number of the episode in this world.
         stream: Purpose.
         block: Number of the block, for streams that are drawn in blocks.
+        label: What is drawn, where one purpose has several independent numbers, each of which must
+            not depend on which others there are.
     """
     key = np.array([seed, world], dtype=np.uint64)
-    counter = np.array([0, block, episode, int(stream)], dtype=np.uint64)
+    purpose = int(stream) + (zlib.crc32(label.encode()) << 8)
+    counter = np.array([0, block, episode, purpose], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
@@ -47,7 +65,14 @@ class NoiseBlocks:
     """
 
     def __init__(
-        self, seed: int, num_worlds: int, width: int, stream: Stream, *, uniform: bool, block: int = 128
+        self,
+        seed: int,
+        num_worlds: int,
+        width: int,
+        stream: Stream,
+        *,
+        uniform: bool,
+        block: int = 128,
     ) -> None:
         """Allocate one block per world.
 

@@ -1,8 +1,8 @@
 """The decision problem, written once and for every engine.
 
-A task is batched functions over an array namespace: they take and give arrays with one row per world, do
-not branch on array values and keep shapes fixed, so that numpy runs them on CPU engines and torch on a
-GPU. The reward and the success test see the truth; the policy sees what the sensors gave.
+A task is batched functions over an array namespace: they take and give arrays with one row per
+world, do not branch on array values and keep shapes fixed, so that numpy runs them on CPU engines
+and torch on a GPU. The reward and the success test see the truth; the policy sees what the sensors gave.
 """
 
 from abc import ABC, abstractmethod

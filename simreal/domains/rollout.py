@@ -15,8 +15,9 @@ Act = Callable[[np.ndarray], np.ndarray]
 def run_episodes(env: SimVecEnv, act: Act, num_episodes: int, seed: int) -> list[EpisodeInfo]:
     """Run a number of whole episodes.
 
-    Every policy that is run with the same environment and seed meets the same random numbers. Episodes
-    are counted per world, so that worlds whose episodes are short are not counted more often.
+    Every policy that is run with the same environment and seed meets the same random numbers.
+    Episodes are counted per world, so that worlds whose episodes are short are not counted more
+    often.
 
     Args:
         env: Worlds; `num_episodes` is a multiple of their number.

@@ -409,7 +409,7 @@ class SimVecEnv:
         self._line.ring[...] = state["commands"]
         self._sensors.ring[...] = state["samples"]
         self._sensors.measured.buffer[...] = state["measured"]
-        self.observation.history[...] = state["history"]
+        self.observation.restore(state["history"])
         self._action[...] = state["action"]
         self._last_action[...] = state["last_action"]
         self.engine.set_state({k[7:]: v for k, v in state.items() if k.startswith("engine.")})

@@ -1,5 +1,4 @@
-"""Check of every declared dynamics parameter that it acts: the remedy for silent no-op
-randomization.
+"""Check that every declared dynamics parameter acts: the remedy for silent no-op randomization.
 
 A parameter that changes nothing, changes all worlds at once, or is gone after a reset is the most
 repeated failure of domain randomization. For each parameter of a robot the audit builds five worlds

@@ -139,10 +139,9 @@ def reflected_inertia(robot: Robot, joint: Joint) -> float:
     """
     reach = {joint.child: 0.0}
     total = joint.armature
-    for link in robot.links:
-        for below in robot.joints:
-            if below.parent in reach and below.child not in reach:
-                reach[below.child] = reach[below.parent] + float(np.linalg.norm(below.xyz))
+    for below in robot.joints:  # parents come before children
+        if below.parent in reach:
+            reach[below.child] = reach[below.parent] + float(np.linalg.norm(below.xyz))
     for name, offset in reach.items():
         link = robot.link(name)
         arm = offset + float(np.linalg.norm(link.com))
@@ -323,4 +322,6 @@ def response_ticks(probe: Probe, first_tick_speed: float) -> int:
     if probe.num_ticks is not None:
         return probe.num_ticks
     acceleration = max(first_tick_speed / TICK_S, 1e-9)
-    return int(np.clip(np.sqrt(2 * probe.travel / acceleration) / TICK_S, _FEWEST_TICKS, MOST_TICKS))
+    return int(
+        np.clip(np.sqrt(2 * probe.travel / acceleration) / TICK_S, _FEWEST_TICKS, MOST_TICKS)
+    )

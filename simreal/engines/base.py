@@ -205,7 +205,7 @@ class Engine(ABC):
             total = float(np.abs(state.buffer).max(initial=0.0))
         if total < max_velocity:
             return Health(np.zeros(self.num_worlds, dtype=bool))
-        finite: np.ndarray = np.isfinite(state.buffer).all(axis=1)
+        finite = np.asarray(np.isfinite(state.buffer).all(axis=1))
         fast = ~(np.abs(state.joint_vel) < max_velocity).all(axis=1)
         diverged = ~finite | fast
         worlds = np.flatnonzero(diverged)

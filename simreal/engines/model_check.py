@@ -1,11 +1,12 @@
 """Compare how the engines' own importers load one model file.
 
-The same URDF or MJCF gives different robots: a floating base fused into the world, a total mass that is
-not scaled, a density that is ignored, an armature that does not exist. This module says what each engine
-made of a file, and where they differ. It never feeds a simulation; robots are built from their record.
+The same URDF or MJCF gives different robots: a floating base fused into the world, a total mass
+that is not scaled, a density that is ignored, an armature that does not exist. This module says
+what each engine made of a file, and where they differ. It never feeds a simulation; robots are
+built from their record.
 
-Bodies are compared as rigid groups, all that one joint moves, because importers split and merge links that are
-welded together. A group is named by its joint, which both importers keep.
+Bodies are compared as rigid groups, all that one joint moves, because importers split and merge
+links that are welded together. A group is named by its joint, which both importers keep.
 """
 
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +181,8 @@ def load_all(file: Path) -> list[LoadedModel]:
     """
     if not file.is_file():
         raise ConfigError(f"check-robot: got '{file}', expected an existing URDF or MJCF file")
-    return [_load(engine, module, file) for engine, module in _LOADERS.items()]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda engine: _load(engine, _LOADERS[engine], file), _LOADERS))
 
 
 def compare(models: Sequence[LoadedModel]) -> list[Entry]:
@@ -270,7 +273,9 @@ def _complaint(printed: str) -> str:
     """Return what Bullet prints as errors, without the places in its sources, as one line."""
     printed = re.sub(r"pybullet build time:.*", "", printed)
     parts = re.split(r"b3(Error|Warning|Printf)\[[^\]]*\]:", printed)
-    errors = [text for level, text in zip(parts[1::2], parts[2::2], strict=True) if level == "Error"]
+    errors = [
+        text for level, text in zip(parts[1::2], parts[2::2], strict=True) if level == "Error"
+    ]
     return " ".join(" ".join(errors).split())
 
 

@@ -44,7 +44,7 @@ def inspect(file: str) -> LoadedModel:
     return LoadedModel(
         engine="mujoco",
         base_moves=bool(np.any(model.jnt_type == _FREE)),
-        bodies=tuple(body for group in groups.values() if (body := group.body()) is not None),
+        bodies=tuple(rigid for group in groups.values() if (rigid := group.body()) is not None),
         joints=tuple(
             _joint(model, data, joint)
             for joint in range(model.njnt)

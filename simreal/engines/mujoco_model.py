@@ -20,7 +20,8 @@ Choices that are not in the record, and why:
   link's geoms have priority over the ground's, so that a contact has the link's friction
   coefficients. (Bullet multiplies those of the pair; with a ground of 1 that is the same number.)
   MuJoCo's contacts are a convex approximation that lifts a body while it slides: the friction force
-  chatters from tick to tick, and its mean over 0.1 s was 1 % (coefficient 0.2) to 9 % (0.8) too low.
+  chatters from tick to tick, and its mean over 0.1 s was 1 % (coefficient 0.2) to 9 % (0.8) too
+  low.
 """
 
 from dataclasses import dataclass

@@ -95,7 +95,7 @@ class PyBulletEngine(Engine):
                 self._reload(world, clean=finite)
             root = None if self.robot.fixed_base else rest_pose(self._worlds[world])
             self._place(world, joint_pos[world], joint_vel[world], root)
-            self._observe(world, self._now, 0)
+            self._observe(world, self._now)
             self._sampled.buffer[world] = self._now.buffer[world]
 
     def step(self, commands: np.ndarray, sample_tick: np.ndarray | None = None) -> None:
@@ -114,7 +114,8 @@ class PyBulletEngine(Engine):
                 f"ticks, worlds, actuators {self._command_shape} needed"
             )
         early = None if sample_tick is None else sample_tick.tolist()
-        found = []
+        found: list[Any] = []
+        seen: list[Any] = []
         for world, (hot, row) in enumerate(
             zip(self._drive.hot, self._drive.schedule(commands), strict=True)
         ):
@@ -122,20 +123,14 @@ class PyBulletEngine(Engine):
                 push(hot, row)
             else:
                 push(hot, row[: early[world]])
-                self._observe(world, self._sampled, early[world])
+                seen.append(states(hot[1], hot[2], hot[0]))
+                if self._extras:
+                    self._observe_extras(world, self._sampled)
                 push(hot, row[early[world] :])
             found.append(states(hot[1], hot[2], hot[0]))
             if self._extras:
                 self._observe_extras(world, self._now)
-        self._tick += ticks
-        numbers = [number for row in found for pos, vel, _, _ in row for number in (pos, vel)]
-        pairs = np.array(numbers).reshape(self.num_worlds, self.robot.num_joints, 2)
-        self._now.joint_pos[...] = pairs[:, :, 0]
-        self._now.joint_vel[...] = pairs[:, :, 1]
-        np.multiply(self._tick, self.spec.tick_s, out=self._now.time)
-        self._sampled_early = sample_tick is not None
-        if sample_tick is not None:
-            self._sampled.copy_from(self._now, sample_tick >= ticks)
+        self._record(found, seen, sample_tick)
 
     def read(self, state: State) -> None:
         """Write the present truth of every world into a state."""
@@ -286,14 +281,41 @@ class PyBulletEngine(Engine):
         self._portrait.place_joints(joint_pos, joint_vel)
         return self._portrait
 
-    def _observe(self, world: int, state: State, ticks: int) -> None:
-        """Read one world into its row of a state, `ticks` after the last control step."""
+    def _record(self, found: list[Any], seen: list[Any], sample_tick: np.ndarray | None) -> None:
+        """Write what a control step gave.
+
+        Args:
+            found: Bullet's answers at its end, all worlds.
+            seen: Bullet's answers of the worlds that were read before its end.
+            sample_tick: After how many ticks the sensors were read (N,).
+        """
+        now, sampled = self._now, self._sampled
+        now.joint_pos[...], now.joint_vel[...] = self._unpack(found)
+        self._tick += self.spec.ticks
+        np.multiply(self._tick, self.spec.tick_s, out=now.time)
+        self._sampled_early = sample_tick is not None
+        if sample_tick is None:
+            return
+        early = sample_tick < self.spec.ticks
+        sampled.joint_pos[early], sampled.joint_vel[early] = self._unpack(seen)
+        read_at = self._tick - self.spec.ticks + sample_tick
+        np.multiply(read_at, self.spec.tick_s, out=sampled.time)
+        sampled.copy_from(now, ~early)
+
+    def _unpack(self, found: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Turn Bullet's answers for some worlds (M) into positions and velocities (M, J)."""
+        numbers = [number for row in found for pos, vel, _, _ in row for number in (pos, vel)]
+        pairs = np.array(numbers).reshape(len(found), self.robot.num_joints, 2)
+        return pairs[:, :, 0], pairs[:, :, 1]
+
+    def _observe(self, world: int, state: State) -> None:
+        """Read one world into its row of a state."""
         bullet = self._worlds[world]
         if bullet.joints:
             now = p.getJointStates(bullet.body, bullet.joints, bullet.client)
             state.joint_pos[world] = [joint[0] for joint in now]
             state.joint_vel[world] = [joint[1] for joint in now]
-        state.time[world] = (self._tick[world] + ticks) * self.spec.tick_s
+        state.time[world] = self._tick[world] * self.spec.tick_s
         if self._extras:
             self._observe_extras(world, state)
 

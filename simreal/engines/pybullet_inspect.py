@@ -40,7 +40,7 @@ def inspect(file: str) -> LoadedModel:
     return LoadedModel(
         engine="pybullet",
         base_moves=bool(free),
-        bodies=tuple(body for group in groups if (body := group.body()) is not None),
+        bodies=tuple(rigid for group in groups if (rigid := group.body()) is not None),
         joints=tuple(joints),
     )
 

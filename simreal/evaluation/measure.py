@@ -4,12 +4,26 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain, SimVecEnv
 from simreal.domains.rollout import Act, run_episodes
+from simreal.errors import ConfigError
 from simreal.evaluation.episodes import EpisodeRecord
 
 TEST_SEED = 2_000_003
 """Seed of test episodes: neither training nor the choice of a checkpoint ever sees them."""
 
 _MAX_WORLDS = 100
+
+
+def check_episodes(num_episodes: int) -> None:
+    """Check a number of test episodes, before an hour of training and not after it.
+
+    Args:
+        num_episodes: What was asked for.
+
+    Raises:
+        ConfigError: It is below 1.
+    """
+    if num_episodes < 1:
+        raise ConfigError(f"{num_episodes} test episodes were asked for; at least 1 is needed")
 
 
 def measure(
@@ -37,7 +51,11 @@ def measure(
 
     Returns:
         One record per episode.
+
+    Raises:
+        ConfigError: No episode was asked for.
     """
+    check_episodes(num_episodes)
     worlds = next(n for n in range(min(_MAX_WORLDS, num_episodes), 0, -1) if num_episodes % n == 0)
     env = SimVecEnv(robot, task, domain, worlds)
     try:

@@ -6,6 +6,7 @@ renderer, posed with the recorded joint positions, because it needs neither a di
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -93,9 +94,10 @@ def write_video(
     stride = max(1, round(1.0 / (fps * period_s)))
     one, rest = np.ones(1, dtype=bool), np.zeros((1, robot.num_joints))
     try:
-        with imageio.get_writer(
+        writer: Any = imageio.get_writer(
             str(path), format="FFMPEG", fps=fps, macro_block_size=8, quality=6
-        ) as writer:
+        )
+        with writer:
             for position in recording.joint_pos[::stride]:
                 engine.reset(one, position[None, :], rest)
                 writer.append_data(engine.render(0, width, height))

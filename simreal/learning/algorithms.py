@@ -11,8 +11,8 @@ import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from simreal.errors import ConfigError
-from simreal.learning.policy import linear_schedule, policy_kwargs
+from simreal.errors import ConfigError, unknown_name
+from simreal.learning.policy import ACTIVATIONS, linear_schedule, policy_kwargs
 from simreal.learning.vec_env import SB3VecEnv
 
 
@@ -52,6 +52,21 @@ class AlgorithmSettings(ABC):
             raise ConfigError(f"gamma is {self.gamma}; a number in (0, 1] is needed")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; a number > 0 is needed")
+        if self.final_learning_rate is not None and self.final_learning_rate < 0:
+            raise ConfigError(
+                f"final_learning_rate is {self.final_learning_rate}; a number >= 0 or null is needed"
+            )
+        if self.activation not in ACTIVATIONS:
+            raise unknown_name("activation", self.activation, ACTIVATIONS)
+        if not all(width > 0 for width in (*self.extractor, *self.head)):
+            raise ConfigError(
+                f"extractor is {self.extractor}, head {self.head}; widths > 0 are needed"
+            )
+
+    @property
+    def name(self) -> str:
+        """Return the name of the algorithm, as bundles have it."""
+        return type(self).__name__.removesuffix("Settings").lower()
 
     @property
     def schedule(self) -> Any:
@@ -108,6 +123,10 @@ class PPOSettings(AlgorithmSettings):
             ConfigError: A setting is out of its range.
         """
         super().__post_init__()
+        if self.num_steps < 1 or self.num_epochs < 1:
+            raise ConfigError(
+                f"num_steps is {self.num_steps}, num_epochs {self.num_epochs}; at least 1 each is needed"
+            )
         rollout = self.num_worlds * self.num_steps
         if not 1 < self.batch_size <= rollout or rollout % self.batch_size:
             raise ConfigError(
@@ -153,6 +172,8 @@ class SACSettings(AlgorithmSettings):
         tau: Share of the target network's move per update.
         train_freq: Control steps of each world between updates.
         gradient_steps: Gradient steps of one update.
+        ent_coef_init: Weight of the entropy at the beginning; it is then adapted. A policy that is
+            fine-tuned forgets less with a small one.
     """
 
     num_worlds: int = 16
@@ -165,6 +186,26 @@ class SACSettings(AlgorithmSettings):
     tau: float = 0.005
     train_freq: int = 1
     gradient_steps: int = 8
+    ent_coef_init: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigError: A setting is out of its range.
+        """
+        super().__post_init__()
+        whole = ("buffer_size", "batch_size", "train_freq", "gradient_steps")
+        for name in whole:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        if self.learning_starts < 0:
+            raise ConfigError(f"learning_starts is {self.learning_starts}; at least 0 is needed")
+        if not 0.0 < self.tau <= 1.0 or not self.ent_coef_init > 0:
+            raise ConfigError(
+                f"tau is {self.tau}, ent_coef_init {self.ent_coef_init}; tau in (0, 1] and "
+                "ent_coef_init > 0 are needed"
+            )
 
     def build(self, env: SB3VecEnv, seed: int) -> SAC:
         """Return a new SAC.
@@ -186,6 +227,7 @@ class SACSettings(AlgorithmSettings):
             gamma=self.gamma,
             train_freq=(self.train_freq, "step"),
             gradient_steps=self.gradient_steps,
+            ent_coef=f"auto_{self.ent_coef_init}",
             policy_kwargs=kwargs,
             seed=seed,
             device="cpu",
@@ -195,9 +237,8 @@ class SACSettings(AlgorithmSettings):
 def single_thread() -> None:
     """Use one torch thread and skip torch's argument validation.
 
-    Small networks run slower on several threads, and one thread is what makes a run repeat bit for bit
-    on another machine with another number of cores.
+    Small networks run slower on several threads, and one thread is what makes a run repeat bit for
+    bit on another machine with another number of cores.
     """
     torch.set_num_threads(1)
     torch.distributions.Distribution.set_default_validate_args(False)
-

@@ -1,7 +1,8 @@
 """From a trained network to a policy bundle, and back to the parameters a trainer goes on with.
 
-The golden vectors are recorded by running the network in its training domain through the training code,
-from the first step of an episode, so that a runtime that reproduces them also fills its history right.
+The golden vectors are recorded by running the network in its training domain through the training
+code, from the first step of an episode, so that a runtime that reproduces them also fills its
+history right.
 """
 
 import platform
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from simreal.core.params import catalogue
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import (
@@ -31,6 +33,7 @@ from simreal.deploy.manifest import Activation
 from simreal.domains import Domain, SimVecEnv
 from simreal.domains.rollout import Act
 from simreal.errors import BundleError
+from simreal.learning.normalizer import EPSILON, LIMIT
 
 GOLDEN_STEPS = 200
 
@@ -194,7 +197,9 @@ def actor_chain(
     )
     names: list[str] = []
     for prefix in prefixes:
-        found = [n[: -len(".weight")] for n in state if n.startswith(prefix) and n.endswith(".weight")]
+        found = [
+            n[: -len(".weight")] for n in state if n.startswith(prefix) and n.endswith(".weight")
+        ]
         names += sorted(found, key=_layer_number)
     layers = []
     for name in names:
@@ -245,8 +250,8 @@ def normalizer_of(state: Mapping[str, torch.Tensor]) -> Normalizer | None:
                 mean=state[f"{prefix}.mean"].detach().cpu().numpy(),
                 var=state[f"{prefix}.var"].detach().cpu().numpy(),
                 count=float(state[f"{prefix}.count"]),
-                epsilon=1e-8,
-                clip=10.0,
+                epsilon=EPSILON,
+                clip=LIMIT,
             )
     return None
 
@@ -280,7 +285,7 @@ def _record(trained: Trained, network: Network) -> Golden:
 
 
 def _latency(domain: Domain, robot: Robot) -> TrainedLatency:
-    fixed = domain.fixed(robot)
+    fixed, specs = domain.fixed(robot), catalogue(robot)
     spans: dict[str, tuple[float, float]] = {}
     for name in ("measurement_delay", "command_delay"):
         low = high = float(fixed[name])
@@ -290,9 +295,10 @@ def _latency(domain: Domain, robot: Robot) -> TrainedLatency:
             low, high = {
                 "set": ends,
                 "add": (low + ends[0], high + ends[1]),
-                "scale": (low * ends[0], high * ends[1]),
+                "scale": (low * ends[0], high * ends[1]) if low else (0.0, 0.0),
             }[rule.mode]
-        spans[name] = (low, high)
+        # A distribution without bounds is drawn within the parameter's own.
+        spans[name] = (max(float(low), specs[name].low), min(float(high), specs[name].high))
     return TrainedLatency(
         measurement_s=spans["measurement_delay"], command_s=spans["command_delay"]
     )

@@ -1,46 +1,61 @@
 """What happens beside learning: normalizer updates, logs, held-out evaluation, checkpoints, progress."""
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from simreal.domains.episodes import EpisodeInfo
-from simreal.learning.normalizer import RunningNorm
 from simreal.learning.policy import normalizers
-from simreal.learning.vec_env import SB3VecEnv
+
+
+class StopTraining(BaseException):
+    """Leave a training between two rollouts; no failure, so no `Exception`.
+
+    Stable-Baselines3 asks a callback whether to go on only after another environment step, whose
+    data nobody would use; on a robot that step would be a real one.
+    """
 
 
 class NormalizerUpdate(BaseCallback):
     """Merge the observations of the last rollout into the policy's statistics.
 
-    It runs between two rollouts, after the update: within one rollout and its update the policy must not
-    change by itself. Off-policy algorithms merge every step during their random phase and then stop,
-    because the replay buffer holds raw observations and the targets must not drift.
+    It runs between two rollouts, after the update: within one rollout and its update the policy
+    must not change by itself. Off-policy algorithms merge every step during their random phase and
+    then stop, because the replay buffer holds raw observations and the targets must not drift.
     """
 
+    def __init__(self) -> None:
+        """Begin without a rollout."""
+        super().__init__()
+        self._rollout: np.ndarray | None = None
+
     def _on_rollout_start(self) -> None:
-        model: Any = self.model
-        if not isinstance(model, OnPolicyAlgorithm):
+        if self._rollout is None:
             return
-        buffer: Any = model.rollout_buffer
-        if buffer.full and model.num_timesteps > 0 and not getattr(buffer, "merged", False):
-            batch = torch.as_tensor(buffer.observations).reshape(-1, buffer.observations.shape[-1])
-            for normalizer in normalizers(model.policy):
-                normalizer.update(batch)
-            buffer.merged = True
+        batch = torch.as_tensor(self._rollout).reshape(-1, self._rollout.shape[-1])
+        for normalizer in normalizers(self.model.policy):
+            normalizer.update(batch)
+        self._rollout = None
+
+    def _on_rollout_end(self) -> None:
+        model: Any = self.model
+        if isinstance(model, OnPolicyAlgorithm):
+            # Kept aside: the buffer is emptied before the next rollout is announced.
+            self._rollout = model.rollout_buffer.observations
 
     def _on_step(self) -> bool:
         model: Any = self.model
-        if isinstance(model, OnPolicyAlgorithm):
-            model.rollout_buffer.merged = False  # type: ignore[attr-defined]
-        elif model.num_timesteps <= model.learning_starts:
+        if isinstance(model, OffPolicyAlgorithm) and model.num_timesteps <= model.learning_starts:
             batch = torch.as_tensor(self.locals["new_obs"])
-            for normalizer in _distinct(model.policy):
+            for normalizer in normalizers(model.policy):
                 normalizer.update(batch)
         return True
 
@@ -48,8 +63,9 @@ class NormalizerUpdate(BaseCallback):
 class EpisodeLog(BaseCallback):
     """Record reward terms and realized dynamics parameters of finished episodes.
 
-    Tags: `reward/<term>` is the mean per control step, `domain/<param>/mean` and `/std` are over the
-    episodes since the last record, `rollout/num_diverged` counts episodes that physics ended.
+    Tags: `reward/<term>` is the mean per control step and `domain/<param>/mean` and `/std` are
+    those of the draws, over the last episodes; `rollout/num_diverged` counts episodes that physics
+    ended.
     """
 
     def __init__(self, window: int = 512) -> None:
@@ -59,19 +75,22 @@ class EpisodeLog(BaseCallback):
             window: Most episodes that one record covers.
         """
         super().__init__()
-        self._window = window
-        self._episodes: list[EpisodeInfo] = []
+        self._episodes: deque[EpisodeInfo] = deque(maxlen=window)
+        self._new = False
 
     def _on_step(self) -> bool:
         env: Any = self.training_env
         if env.finished:
             self._episodes.extend(env.finished)
-            del self._episodes[: -self._window]
+            self._new = True
         return True
 
     def _on_rollout_end(self) -> None:
-        if not self._episodes:
+        env: Any = self.training_env
+        self.logger.record("rollout/num_diverged", env.sim.book.num_diverged)
+        if not self._new:
             return
+        self._new = False
         steps = sum(e.length for e in self._episodes)
         for name in self._episodes[0].terms:
             total = sum(e.terms[name] for e in self._episodes)
@@ -80,22 +99,17 @@ class EpisodeLog(BaseCallback):
             drawn = np.array([e.params[name] for e in self._episodes])
             self.logger.record(f"domain/{name}/mean", float(drawn.mean()))
             self.logger.record(f"domain/{name}/std", float(drawn.std()))
-        sim = self._sim()
-        self.logger.record("rollout/num_diverged", sim.book.num_diverged)
-        self._episodes = []
-
-    def _sim(self) -> Any:
-        env: Any = self.training_env
-        return env.sim
 
 
 class Every(BaseCallback):
     """Call a function between two rollouts, every so many environment steps.
 
-    The function returns False to end the training.
+    The function returns False to end the training there and then.
     """
 
-    def __init__(self, interval: int, function: Callable[[], bool], *, at_start: bool = False) -> None:
+    def __init__(
+        self, interval: int, function: Callable[[], bool], *, at_start: bool = False
+    ) -> None:
         """Set the interval.
 
         Args:
@@ -106,20 +120,18 @@ class Every(BaseCallback):
         super().__init__()
         self._interval, self._function, self._at_start = interval, function, at_start
         self._next: int | None = None
-        self._go_on = True
 
     def _on_rollout_start(self) -> None:
         now = self.num_timesteps
-        if self._next is None:
-            self._next = (now // self._interval + 1) * self._interval
-            if self._at_start and now == 0:
-                self._go_on = self._function() and self._go_on
-        elif now >= self._next:
-            self._next = (now // self._interval + 1) * self._interval
-            self._go_on = self._function() and self._go_on
+        due = now >= self._next if self._next is not None else self._at_start and now == 0
+        # Multiples of the interval, not "so many after the last call": a continued run, which only
+        # knows where it stands, then calls at the same steps.
+        self._next = (now // self._interval + 1) * self._interval
+        if due and not self._function():
+            raise StopTraining
 
     def _on_step(self) -> bool:
-        return self._go_on
+        return True
 
 
 class ProgressSink(Protocol):
@@ -131,28 +143,37 @@ class ProgressSink(Protocol):
         Args:
             done: Environment steps so far.
             total: Environment steps of the run.
-            facts: Name to number, for instance reward and success.
+            facts: `steps_per_s` and `left_s`, and where they are known `reward` and `success`.
+        """
+
+    def note(self, text: str) -> None:
+        """Show one line that stays, for instance about what trains.
+
+        Args:
+            text: The line.
         """
 
 
 class Progress(BaseCallback):
-    """Tell a sink about the run after every rollout.
+    """Tell a sink about the run after every rollout, a few times per second at most.
 
     Attributes:
         facts: Numbers that others add, for instance the success of the last evaluation.
     """
 
-    def __init__(self, sink: ProgressSink, total: int) -> None:
+    def __init__(self, sink: ProgressSink, total: int, every_s: float = 0.2) -> None:
         """Connect.
 
         Args:
             sink: Where progress is shown.
             total: Environment steps of the run.
+            every_s: Least time between two reports [s].
         """
         super().__init__()
-        self._sink, self._total = sink, total
+        self._sink, self._total, self._every_s = sink, total, every_s
         self.facts: dict[str, float] = {}
         self._begun, self._first = time.perf_counter(), 0
+        self._told = -math.inf
 
     def _on_training_start(self) -> None:
         self._begun, self._first = time.perf_counter(), self.num_timesteps
@@ -161,9 +182,12 @@ class Progress(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
+        now = time.perf_counter()
+        if now - self._told < self._every_s and self.num_timesteps < self._total:
+            return
+        self._told = now
         model: Any = self.model
-        elapsed = max(time.perf_counter() - self._begun, 1e-9)
-        rate = (self.num_timesteps - self._first) / elapsed
+        rate = (self.num_timesteps - self._first) / max(now - self._begun, 1e-9)
         facts: dict[str, float] = {}
         if model.ep_info_buffer:
             facts["reward"] = float(np.mean([e["r"] for e in model.ep_info_buffer]))
@@ -171,13 +195,3 @@ class Progress(BaseCallback):
         facts["steps_per_s"] = rate
         facts["left_s"] = max(self._total - self.num_timesteps, 0) / max(rate, 1e-9)
         self._sink.update(self.num_timesteps, self._total, facts)
-
-
-def _distinct(policy: Any) -> list[RunningNorm]:
-    return list(dict.fromkeys(normalizers(policy)))
-
-
-def env_of(model: Any) -> SB3VecEnv:
-    """Return the kit's environment of a model."""
-    env: SB3VecEnv = model.get_env()
-    return env

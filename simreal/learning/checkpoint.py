@@ -1,9 +1,10 @@
 """Checkpoints that a killed run continues from, bit for bit.
 
 A checkpoint holds all that determines the rest of a run: parameters, normalizer, optimizer, random
-generators and the state of every world. It is two files: tensors as safetensors, and a small JSON that
-names their hash and is written last, so that a half-written checkpoint is never seen. Both are written
-aside, synced and renamed; the two newest are kept. Nothing is pickled.
+generators and the state of every world. It is two files: tensors as safetensors, named by their
+hash, and a small JSON that names them and is written last, so that a half-written checkpoint is
+never seen. Both are written aside, synced and renamed; the two newest checkpoints are kept. Nothing
+is pickled.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from simreal.errors import CheckpointError
 
@@ -31,7 +32,7 @@ class Checkpoint:
 
     Attributes:
         tensors: Name to array.
-        meta: JSON-able facts: counters, configuration hash.
+        meta: JSON-able facts: counters, curve, identity of the run.
         path: Its JSON file.
     """
 
@@ -57,12 +58,15 @@ def write_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"checkpoint-{num_timesteps:012d}"
     blob = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
-    _write_synced(folder / f"{stem}.safetensors", blob)
+    digest = hashlib.sha256(blob).hexdigest()
+    # With the hash in its name, the file never replaces the one that an older marker points to.
+    tensors_file = f"{stem}.{digest[:12]}.safetensors"
+    _write_synced(folder / tensors_file, blob)
     content = {
         "format": FORMAT,
         "num_timesteps": num_timesteps,
-        "tensors": f"{stem}.safetensors",
-        "sha256": hashlib.sha256(blob).hexdigest(),
+        "tensors": tensors_file,
+        "sha256": digest,
         "bytes": len(blob),
         "meta": dict(meta),
     }
@@ -174,12 +178,18 @@ def _write_synced(path: Path, blob: bytes) -> None:
 
 
 def _drop_old(folder: Path) -> None:
+    """Remove all but the newest checkpoints, and what killed runs left half-written."""
     markers = sorted(folder.glob("checkpoint-*.json"))
-    kept = {marker.stem for marker in markers[-KEEP:]}
     for marker in markers[:-KEEP]:
         marker.unlink()  # first the marker, so that no valid checkpoint lacks its tensors
+    kept = {marker.name for marker in markers[-KEEP:]}
+    for marker in markers[-KEEP:]:
+        try:
+            kept.add(str(json.loads(marker.read_text())["tensors"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # damaged; it is passed over when it is read
     for leftover in folder.glob("checkpoint-*"):
-        if leftover.name.split(".")[0] not in kept:
+        if leftover.name not in kept:
             leftover.unlink()
 
 
@@ -189,16 +199,15 @@ def _load(marker: Path) -> Checkpoint:
         tensors_path = marker.parent / Path(str(content["tensors"])).name
         blob = tensors_path.read_bytes()
         seen = hashlib.sha256(blob).hexdigest()
+        recorded, meta, form = content["sha256"], content["meta"], content["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{marker.name} cannot be read ({error})") from error
-    if content.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{marker.name} has format {content.get('format')!r}; {FORMAT!r} is needed"
-        )
-    if seen != content["sha256"]:
+        raise CheckpointError(f"{marker.name} cannot be read ({error!r})") from error
+    if form != FORMAT:
+        raise CheckpointError(f"{marker.name} has format {form!r}; {FORMAT!r} is needed")
+    if seen != recorded:
         raise CheckpointError(f"{tensors_path.name} has sha256 {seen[:12]}..., not as recorded")
     try:
-        tensors = load_file(tensors_path)
+        tensors = load(blob)
     except SafetensorError as error:
         raise CheckpointError(f"{tensors_path.name}: {error}") from error
-    return Checkpoint(tensors=tensors, meta=content["meta"], path=marker)
+    return Checkpoint(tensors=tensors, meta=meta, path=marker)

@@ -1,12 +1,15 @@
 """Observation normalization as a module of the policy.
 
-The statistics are saved with every checkpoint and bundle, because nothing can run without them, and they
-are frozen together with the feature extractor they belong to. They move only between a rollout and the
-next one, so that the probabilities of a rollout are those its update sees.
+The statistics are saved with every checkpoint and bundle, because nothing can run without them, and
+they are frozen together with the feature extractor they belong to. They move only between a rollout
+and the next one, so that the probabilities of a rollout are those its update sees.
 """
 
 import torch
 from torch import nn
+
+EPSILON = 1e-8
+LIMIT = 10.0
 
 
 class RunningNorm(nn.Module):
@@ -24,8 +27,10 @@ class RunningNorm(nn.Module):
     mean: torch.Tensor
     var: torch.Tensor
     count: torch.Tensor
+    _shift: torch.Tensor
+    _gain: torch.Tensor
 
-    def __init__(self, dim: int, *, epsilon: float = 1e-8, limit: float = 10.0) -> None:
+    def __init__(self, dim: int, *, epsilon: float = EPSILON, limit: float = LIMIT) -> None:
         """Start at mean 0 and variance 1.
 
         Args:
@@ -39,6 +44,9 @@ class RunningNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
         self.register_buffer("var", torch.ones(dim, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        # What `forward` needs, in the policy's precision; derived, so not part of the state.
+        self.register_buffer("_shift", torch.zeros(dim), persistent=False)
+        self.register_buffer("_gain", torch.ones(dim), persistent=False)
         self._refresh()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -65,8 +73,8 @@ class RunningNorm(nn.Module):
         self._refresh()
 
     def _refresh(self) -> None:
-        self._shift = self.mean.to(torch.float32)
-        self._gain = (1.0 / torch.sqrt(self.var + self.epsilon)).to(torch.float32)
+        self._shift.copy_(self.mean)
+        self._gain.copy_(1.0 / torch.sqrt(self.var + self.epsilon))
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]

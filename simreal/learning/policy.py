@@ -1,19 +1,18 @@
 """The actor-critic network: normalizer, feature extractor and head, each addressable by name.
 
-Actor and critic have networks of their own, so that a critic can be trained anew beside a frozen actor.
-The parts are named for people, and the names are what `freeze`, `unfreeze` and learning rates per part
-take:
+Actor and critic have networks of their own, so that a critic can be trained anew beside a frozen
+actor. The parts are named for people, and the names are what `freeze`, `unfreeze` and learning
+rates per part take:
 
 - `actor.normalizer`, `actor.extractor`, `actor.head`, `actor.std`
 - `critic.normalizer`, `critic.extractor`, `critic.head`
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
@@ -26,10 +25,21 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
 }
 
-# Part name to prefixes of the parameter names that Stable-Baselines3 gives.
+# Part name to prefixes of the names that Stable-Baselines3 gives to parameters and buffers. An
+# on-policy policy has its actor's extractor twice, as `features_extractor` and as
+# `pi_features_extractor`: PyTorch lists shared parameters under the first name alone, and a state
+# dictionary has both.
 PARTS: dict[str, tuple[str, ...]] = {
-    "actor.normalizer": ("pi_features_extractor.normalizer.", "actor.features_extractor.normalizer."),
-    "actor.extractor": ("pi_features_extractor.layers.", "actor.features_extractor.layers."),
+    "actor.normalizer": (
+        "features_extractor.normalizer.",
+        "pi_features_extractor.normalizer.",
+        "actor.features_extractor.normalizer.",
+    ),
+    "actor.extractor": (
+        "features_extractor.layers.",
+        "pi_features_extractor.layers.",
+        "actor.features_extractor.layers.",
+    ),
     "actor.head": ("mlp_extractor.policy_net.", "action_net.", "actor.latent_pi.", "actor.mu."),
     "actor.std": ("log_std", "actor.log_std"),
     "critic.normalizer": (
@@ -142,7 +152,7 @@ def policy_kwargs(
 
 
 def normalizers(policy: nn.Module) -> list[RunningNorm]:
-    """Return every distinct running normalizer of a policy."""
+    """Return every running normalizer of a policy once, those of target networks included."""
     return [m for m in policy.modules() if isinstance(m, RunningNorm)]
 
 
@@ -152,32 +162,6 @@ def part_of(parameter: str) -> str | None:
         if parameter.startswith(prefixes):
             return part
     return None
-
-
-def actor_layers(policy: ActorCriticPolicy) -> list[tuple[nn.Linear, str]]:
-    """Return the actor's linear layers from observation to action, with their activations.
-
-    Args:
-        policy: An actor-critic policy with the kit's extractor.
-
-    Returns:
-        Linear layer and activation name (`identity` for the last).
-    """
-    extractor = cast(FeatureExtractor, policy.pi_features_extractor)
-    modules = [*extractor.layers, *policy.mlp_extractor.policy_net, policy.action_net]
-    return chain_layers(modules)
-
-
-def chain_layers(modules: Sequence[nn.Module]) -> list[tuple[nn.Linear, str]]:
-    """Pair each linear layer of a chain with the activation behind it."""
-    names: Mapping[type[nn.Module], str] = {cls: name for name, cls in ACTIVATIONS.items()}
-    layers: list[tuple[nn.Linear, str]] = []
-    for module in modules:
-        if isinstance(module, nn.Linear):
-            layers.append((module, "identity"))
-        elif type(module) in names and layers:
-            layers[-1] = (layers[-1][0], names[type(module)])
-    return layers
 
 
 Schedule = Callable[[float], float]

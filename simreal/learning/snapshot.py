@@ -42,8 +42,10 @@ def model_state(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "episodes": [[e["r"], e["l"]] for e in model.ep_info_buffer or ()],
         "successes": [bool(s) for s in model.ep_success_buffer or ()],
     }
-    if isinstance(model, OffPolicyAlgorithm):
+    if _off_policy(model):
         tensors |= _replay_tensors(model)
+        # Random actions at the beginning come from the action space's own generator.
+        meta["action_rng"] = model.action_space.np_random.bit_generator.state
         meta["replay"] = {"pos": model.replay_buffer.pos, "full": bool(model.replay_buffer.full)}
         if getattr(model, "log_ent_coef", None) is not None:
             tensors["log_ent_coef"] = model.log_ent_coef.detach().numpy()
@@ -65,8 +67,9 @@ def restore_model(
         k[7:]: torch.from_numpy(np.array(v)) for k, v in tensors.items() if k.startswith("policy.")
     }
     model.policy.load_state_dict(policy)
-    if isinstance(model, OffPolicyAlgorithm):
+    if _off_policy(model):
         _restore_replay(model, tensors, meta)
+        model.action_space.np_random.bit_generator.state = meta["action_rng"]
     for name, optimizer in _optimizers(model).items():
         restore_optimizer(optimizer, tensors, f"optimizer.{name}")
     model.ep_info_buffer = deque(maxlen=model._stats_window_size)
@@ -82,12 +85,16 @@ def restore_model(
     restore_rng(tensors, meta["rng"])
 
 
+def _off_policy(model: Any) -> bool:
+    return isinstance(model, OffPolicyAlgorithm)
+
+
 def _optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
-    if isinstance(model, OffPolicyAlgorithm):
-        policy: Any = model.policy
+    if _off_policy(model):
+        policy = model.policy
         found = {"actor": policy.actor.optimizer, "critic": policy.critic.optimizer}
         if getattr(model, "ent_coef_optimizer", None) is not None:
-            found["ent_coef"] = model.ent_coef_optimizer  # type: ignore[attr-defined]
+            found["ent_coef"] = model.ent_coef_optimizer
         return found
     return {"policy": model.policy.optimizer}
 

@@ -1,21 +1,24 @@
 """Train one policy: phases, held-out evaluation, checkpoints, logs, and exact continuation.
 
-One function for every method: training from scratch is one phase over all parts, fine-tuning begins with
-other parameters, a frozen extractor is a phase in which some parts do not learn. All environment steps are
-counted, those of held-out evaluations included, because on a robot they all cost the same.
+One function for every method: training from scratch is one phase over all parts, fine-tuning begins
+with other parameters, a frozen extractor is a phase in which some parts do not learn. All
+environment steps are counted, those of held-out evaluations included, because on a robot they all
+cost the same.
+
+Whatever happens beside learning happens between two rollouts, in this order: the normalizer takes
+up the last rollout, the phase changes, the policy is evaluated, a checkpoint is written.
 """
 
-import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import CallbackList
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from simreal.core.robot import Robot
 from simreal.core.task import Task
@@ -23,9 +26,18 @@ from simreal.domains import Domain, SimVecEnv
 from simreal.domains.rollout import mean_return, num_steps, run_episodes, success_rate
 from simreal.errors import CheckpointError, ConfigError
 from simreal.learning.algorithms import AlgorithmSettings, single_thread
-from simreal.learning.callbacks import EpisodeLog, Every, NormalizerUpdate, Progress, ProgressSink
-from simreal.learning.checkpoint import newest_checkpoint, write_checkpoint
+from simreal.learning.callbacks import (
+    EpisodeLog,
+    Every,
+    NormalizerUpdate,
+    Progress,
+    ProgressSink,
+    StopTraining,
+)
+from simreal.learning.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
 from simreal.learning.freezing import freeze, set_learning_rates, trainable, unfreeze
+from simreal.learning.identity import check_identity, identity_of
+from simreal.learning.logs import open_logs
 from simreal.learning.snapshot import model_state, restore_model
 from simreal.learning.vec_env import SB3VecEnv
 
@@ -40,8 +52,8 @@ class Phase:
     Attributes:
         until: Environment steps at which it ends, counted from the beginning of the training.
         frozen: Parts that do not learn, by name or pattern.
-        learning_rates: Parts with a learning rate of their own, relative to the algorithm's: part or
-            pattern to rate.
+        learning_rates: Parts with a learning rate of their own, relative to the algorithm's: part
+            or pattern to rate.
     """
 
     until: int
@@ -57,8 +69,8 @@ class TrainingPlan:
         num_steps: Environment steps of training.
         eval_every: Environment steps between held-out evaluations; 0 evaluates at the end only.
         eval_episodes: Episodes of one held-out evaluation.
-        stop_success: End the training when this success rate was reached in `stop_patience` evaluations
-            in a row; never if None.
+        stop_success: End the training when this success rate was reached in `stop_patience`
+            evaluations in a row; never if None.
         stop_patience: See `stop_success`.
         checkpoint_every: Environment steps between checkpoints; 0 writes none.
         phases: Stretches of training; one over all parts if empty.
@@ -85,8 +97,13 @@ class TrainingPlan:
                 f"num_steps is {self.num_steps}, eval_every {self.eval_every}, checkpoint_every "
                 f"{self.checkpoint_every}; num_steps >= 1 and the others >= 0 are needed"
             )
-        if self.eval_episodes < 1:
-            raise ConfigError(f"eval_episodes is {self.eval_episodes}; at least 1 is needed")
+        if self.eval_episodes < 1 or self.stop_patience < 1:
+            raise ConfigError(
+                f"eval_episodes is {self.eval_episodes}, stop_patience {self.stop_patience}; at least "
+                "1 each is needed"
+            )
+        if self.stop_success is not None and not 0 <= self.stop_success <= 1:
+            raise ConfigError(f"stop_success is {self.stop_success}; 0 to 1 or null is needed")
         if self.keep not in ("best", "last"):
             raise ConfigError(f"keep is '{self.keep}'; 'best' or 'last' is needed")
 
@@ -104,7 +121,9 @@ class TrainingJob:
         seed: Seed of everything.
         folder: Where logs and checkpoints go.
         workers: Processes that run the physics.
-        initialize: Called with the fresh model before the first step, for instance to load parameters.
+        initialize: Called with the fresh model before the first step, for instance to load
+            parameters.
+        origin: What it begins with, for instance a hash; a checkpoint of another origin is refused.
     """
 
     robot: Robot
@@ -116,6 +135,7 @@ class TrainingJob:
     folder: Path
     workers: int = 1
     initialize: Callable[[BaseAlgorithm], None] | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,30 +176,31 @@ class TrainingOutcome:
     model: BaseAlgorithm
 
 
-def train(job: TrainingJob, *, sink: ProgressSink | None = None, resume: bool = False) -> TrainingOutcome:
+def train(
+    job: TrainingJob, *, sink: ProgressSink | None = None, resume: bool = False
+) -> TrainingOutcome:
     """Run a training job.
 
     Args:
         job: The job.
         sink: Where progress is shown.
         resume: Whether to continue from the newest checkpoint in the job's folder, if there is one.
+            The continued run equals an uninterrupted one bit for bit.
 
     Raises:
-        CheckpointError: The checkpoint is of another job.
+        CheckpointError: The checkpoint is of another job, all checkpoints are damaged, or there are
+            checkpoints and the run shall not continue from them.
     """
-    run = _Run(job, sink)
-    try:
-        return run.execute(resume)
-    finally:
-        run.close()
+    with ExitStack() as stack:
+        return _Run(job, sink, stack).execute(resume)
 
 
 class _Run:
     """Keep together what one training needs while it runs."""
 
-    def __init__(self, job: TrainingJob, sink: ProgressSink | None) -> None:
+    def __init__(self, job: TrainingJob, sink: ProgressSink | None, stack: ExitStack) -> None:
         single_thread()
-        self.job, self.plan = job, job.plan
+        self.job, self.plan, self.sink, self.stack = job, job.plan, sink, stack
         self.sim = SimVecEnv(
             job.robot,
             job.task,
@@ -189,8 +210,10 @@ class _Run:
             training=True,
             workers=job.workers,
         )
+        stack.callback(self.sim.close)
         self.env = SB3VecEnv(self.sim)
         self.held_out = SimVecEnv(job.robot, job.task, job.domain, job.plan.eval_episodes)
+        stack.callback(self.held_out.close)
         self.model = job.settings.build(self.env, job.seed)
         self.curve: list[CurvePoint] = []
         self.best: dict[str, torch.Tensor] = {}
@@ -199,23 +222,27 @@ class _Run:
         self.progress = Progress(sink, self.plan.num_steps) if sink else None
 
     def execute(self, resume: bool) -> TrainingOutcome:
-        job, plan = self.job, self.plan
-        job.folder.mkdir(parents=True, exist_ok=True)
-        self.model.set_logger(configure(str(job.folder / "tensorboard"), ["tensorboard", "csv"]))
-        if job.initialize is not None:
-            job.initialize(self.model)
-        done = self._continue() if resume else 0
+        """Train to the end of the plan, from the beginning or from the newest checkpoint."""
+        if self.job.initialize is not None:
+            self.job.initialize(self.model)
+        found = self._found(resume)
+        done = int(found.meta["num_timesteps"]) if found else None
+        logger = open_logs(self.job.folder / "tensorboard", done)
+        self.stack.callback(logger.close)
+        self.model.set_logger(logger)
+        if found:
+            self._restore(found)
         self._enter_phase()
-        if done < plan.num_steps:
-            self.model.learn(
-                plan.num_steps - done,
-                callback=self._callbacks(),
-                reset_num_timesteps=False,
-                log_interval=5,
-            )
-        if not self.curve or self.curve[-1].num_steps < self.model.num_timesteps:
-            self._evaluate()
-        if plan.keep == "last":
+        if not self._fulfilled:
+            self._learn(continued=found is not None)
+            now = self.model.num_timesteps
+            if not self.curve or self.curve[-1].num_steps < now:
+                self._evaluate()
+            logger.record("time/total_timesteps", now, exclude="tensorboard")
+            logger.dump(now)
+            if self.plan.checkpoint_every:
+                self._checkpoint()
+        if self.plan.keep == "last":
             self.best, self.best_at = self._parameters(), self.model.num_timesteps
         return TrainingOutcome(
             state=self.best,
@@ -226,16 +253,43 @@ class _Run:
             model=self.model,
         )
 
-    def close(self) -> None:
-        self.env.close()
-        self.held_out.close()
+    @property
+    def _fulfilled(self) -> bool:
+        """Return whether nothing is left to do: also true where a run was killed after its end."""
+        plan, now = self.plan, self.model.num_timesteps
+        evaluated = bool(self.curve) and self.curve[-1].num_steps == now
+        return evaluated and (now >= plan.num_steps or self._good_enough)
 
-    def _callbacks(self) -> CallbackList:
-        callbacks = [NormalizerUpdate(), EpisodeLog(), Every(1, self._enter_phase)]
-        if self.plan.eval_every:
-            callbacks.append(Every(self.plan.eval_every, self._evaluate))
-        if self.plan.checkpoint_every:
-            callbacks.append(Every(self.plan.checkpoint_every, self._checkpoint, at_start=True))
+    @property
+    def _good_enough(self) -> bool:
+        return self.plan.stop_success is not None and self.good_in_a_row >= self.plan.stop_patience
+
+    def _learn(self, *, continued: bool) -> None:
+        left = self.plan.num_steps - self.model.num_timesteps
+        if left <= 0:
+            return
+        # A rollout is a row of the log; off-policy rollouts are single steps, and episodes are
+        # counted.
+        interval = 1 if isinstance(self.model, OnPolicyAlgorithm) else 4
+        try:
+            self.model.learn(
+                left,
+                callback=self._callbacks(continued),
+                reset_num_timesteps=False,
+                log_interval=interval,
+            )
+        except StopTraining:
+            return
+
+    def _callbacks(self, continued: bool) -> CallbackList:
+        plan = self.plan
+        callbacks: list[BaseCallback] = [NormalizerUpdate(), EpisodeLog()]
+        if len(plan.phases) > 1:
+            callbacks.append(Every(1, self._enter_phase))
+        if plan.eval_every:
+            callbacks.append(Every(plan.eval_every, self._evaluate))
+        if plan.checkpoint_every:
+            callbacks.append(Every(plan.checkpoint_every, self._checkpoint, at_start=not continued))
         if self.progress is not None:
             callbacks.append(self.progress)
         return CallbackList(callbacks)
@@ -243,20 +297,21 @@ class _Run:
     # ---------------------------------------------------------------- phases
 
     def _enter_phase(self) -> bool:
-        phases = self.plan.phases
-        if not phases:
-            return True
+        phases, policy = self.plan.phases, self.model.policy
         now = self.model.num_timesteps
         index = next((i for i, p in enumerate(phases) if now < p.until), len(phases) - 1)
-        if index == self.phase:
+        if not phases or index == self.phase:
             return True
         self.phase = index
         phase = phases[index]
-        unfreeze(self.model.policy, "*")
+        unfreeze(policy, "*")
         if phase.frozen:
-            freeze(self.model.policy, *phase.frozen)
+            freeze(policy, *phase.frozen)
         set_learning_rates(self.model, self.job.settings.learning_rate, phase.learning_rates)
-        self.model.logger.record("transfer/num_trainable", trainable(self.model.policy).num_trainable)
+        counted = trainable(policy)
+        self.model.logger.record("transfer/num_trainable", counted.num_trainable)
+        if self.sink is not None:
+            self.sink.note(f"from step {now:,}: {counted}")
         return True
 
     # ------------------------------------------------------------ evaluation
@@ -278,12 +333,16 @@ class _Run:
         self.curve.append(point)
         self.model.logger.record("eval/success_rate", point.success)
         self.model.logger.record("eval/mean_reward", point.return_)
-        if self.progress is not None:
-            self.progress.facts["success"] = point.success
+        self._tell_success()
         goal = self.plan.stop_success
-        good = goal is not None and point.success >= goal
-        self.good_in_a_row = self.good_in_a_row + 1 if good else 0
-        return not (goal is not None and self.good_in_a_row >= self.plan.stop_patience)
+        self.good_in_a_row = (
+            self.good_in_a_row + 1 if goal is not None and point.success >= goal else 0
+        )
+        return not self._good_enough
+
+    def _tell_success(self) -> None:
+        if self.progress is not None and self.curve:
+            self.progress.facts["success"] = self.curve[-1].success
 
     def _parameters(self) -> dict[str, torch.Tensor]:
         return {k: v.detach().clone() for k, v in self.model.policy.state_dict().items()}
@@ -292,8 +351,9 @@ class _Run:
 
     def _checkpoint(self) -> bool:
         if not self.sim.engine.exact_state:
-            # The engine hides part of its state: worlds begin anew in this run and in a resumed one.
-            self.model._last_obs = self.env.reset()  # noqa: SLF001
+            # The engine hides part of its state: worlds begin anew in this run and in a resumed
+            # one.
+            self.model._last_obs = self.env.reset()
             self.model._last_episode_starts = np.ones(self.sim.num_worlds, dtype=bool)
         tensors, meta = model_state(self.model)
         tensors |= {f"world.{k}": v for k, v in self.sim.get_state().items()}
@@ -307,22 +367,24 @@ class _Run:
         write_checkpoint(self._checkpoints, self.model.num_timesteps, tensors, meta)
         return True
 
-    def _continue(self) -> int:
-        found = newest_checkpoint(self._checkpoints)
-        if found is None:
-            return 0
-        wanted, seen = self._identity(), found.meta["identity"]
-        for key in wanted:
-            if wanted[key] != seen.get(key):
-                raise CheckpointError(
-                    f"{found.path} is of another run: {key} was {seen.get(key)}, now {wanted[key]}; "
-                    "resume with the same settings, or train into another folder"
-                )
+    def _found(self, resume: bool) -> Checkpoint | None:
+        if not resume and any(self._checkpoints.glob("checkpoint-*.json")):
+            raise CheckpointError(
+                f"{self._checkpoints} holds the checkpoints of a run; resume it, or train into "
+                "another folder"
+            )
+        found = newest_checkpoint(self._checkpoints) if resume else None
+        if found is not None:
+            check_identity(self._identity(), found.meta["identity"], str(found.path))
+        return found
+
+    def _restore(self, found: Checkpoint) -> None:
         self.model.num_timesteps = int(found.meta["num_timesteps"])
         self._enter_phase()
         world = {k[6:]: v for k, v in found.tensors.items() if k.startswith("world.")}
+        self.env.forget_seed()
         obs = self.sim.set_state(world)
-        restore_model(self.model, found.tensors, found.meta, obs)
+        restore_model(self.model, found.tensors, found.meta, obs.copy())
         self.best = {
             k[5:]: torch.from_numpy(np.array(v))
             for k, v in found.tensors.items()
@@ -331,7 +393,7 @@ class _Run:
         self.curve = [CurvePoint(**point) for point in found.meta["curve"]]
         self.best_at = found.meta["best_at"]
         self.good_in_a_row = found.meta["good_in_a_row"]
-        return int(self.model.num_timesteps)
+        self._tell_success()
 
     @property
     def _checkpoints(self) -> Path:
@@ -339,16 +401,12 @@ class _Run:
 
     def _identity(self) -> dict[str, str]:
         job = self.job
-        return {
-            "robot": job.robot.interface_sha256,
-            "task": job.task.name,
-            "domain": job.domain.name,
-            "seed": str(job.seed),
-            "settings": json.dumps(asdict(job.settings), sort_keys=True),
-            "num_steps": str(job.plan.num_steps),
-        }
-
-
-def describe(model: Any) -> str:
-    """Return one line about what a model trains."""
-    return str(trainable(model.policy))
+        return identity_of(
+            robot={"interface": job.robot.interface_sha256, "dynamics": job.robot.dynamics_sha256},
+            task=job.task,
+            domain=job.domain,
+            algo=job.settings,
+            plan=job.plan,
+            seed=job.seed,
+            origin=job.origin,
+        )

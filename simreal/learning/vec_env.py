@@ -18,7 +18,8 @@ class SB3VecEnv(VecEnv):
     """Wrap a `SimVecEnv`.
 
     `infos` are empty but for worlds whose episode ended, which get `terminal_observation`,
-    `TimeLimit.truncated`, and, unless the episode was a partial one, `episode` and `is_success`.
+    `TimeLimit.truncated`, and, unless the episode was a partial one, `episode`. `is_success` is
+    there where episodes are long enough to tell: those of a training may be cut before.
 
     Attributes:
         sim: The wrapped runtime.
@@ -34,7 +35,8 @@ class SB3VecEnv(VecEnv):
         self.sim = sim
         self.finished: list[EpisodeInfo] = []
         self._actions = np.zeros((sim.num_worlds, sim.action_map.dim))
-        self._blank: list[dict[str, Any]] = [{} for _ in range(sim.num_worlds)]
+        limit_s = sim.book.limit * sim.task.control_period_s
+        self._tells_success = limit_s >= sim.task.success_window_s[1] - 1e-9
         self.render_mode = "rgb_array"
         observation = gymnasium.spaces.Box(-np.inf, np.inf, (sim.observation.dim,), np.float32)
         action = gymnasium.spaces.Box(-1.0, 1.0, (sim.action_map.dim,), np.float32)
@@ -43,9 +45,13 @@ class SB3VecEnv(VecEnv):
     def reset(self) -> np.ndarray:  # type: ignore[override]
         """Begin a new episode in every world and return the observation (N, dim)."""
         seed = next((s for s in self._seeds if s is not None), None)
-        self._reset_seeds()
+        self.forget_seed()
         self._reset_options()
-        return self.sim.reset(seed)
+        return self.sim.reset(seed).copy()
+
+    def forget_seed(self) -> None:
+        """Drop the seed that waits for the first reset, for worlds that go on from a checkpoint."""
+        self._reset_seeds()
 
     def step_async(self, actions: np.ndarray) -> None:
         """Take the actions of the next step (N, dim)."""
@@ -56,23 +62,25 @@ class SB3VecEnv(VecEnv):
         result = self.sim.step(self._actions)
         self.finished = result.episodes
         dones = result.terminated | result.truncated
-        if not result.episodes:
-            return result.obs, result.reward.astype(np.float32), dones, self._blank
-        infos = list(self._blank)
+        # New dictionaries each step: wrappers write into them, and callbacks may keep them.
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for episode in result.episodes:
             infos[episode.world] = self._info(episode, result.final_obs, result.truncated)
-        return result.obs, result.reward.astype(np.float32), dones, infos
+        # Copies, because the runtime writes its views anew two steps later.
+        return result.obs.copy(), result.reward.astype(np.float32), dones, infos
 
-    @staticmethod
-    def _info(episode: EpisodeInfo, final_obs: np.ndarray, truncated: np.ndarray) -> dict[str, Any]:
+    def _info(
+        self, episode: EpisodeInfo, final_obs: np.ndarray, truncated: np.ndarray
+    ) -> dict[str, Any]:
         info: dict[str, Any] = {
-            "terminal_observation": final_obs[episode.world],
+            "terminal_observation": final_obs[episode.world].copy(),
             "TimeLimit.truncated": bool(truncated[episode.world]),
             "reason": episode.reason,
         }
         if not episode.partial:
             info["episode"] = {"r": episode.return_, "l": episode.length, "t": 0.0}
-            info["is_success"] = episode.success
+            if self._tells_success:
+                info["is_success"] = episode.success
         return info
 
     def close(self) -> None:
@@ -93,7 +101,9 @@ class SB3VecEnv(VecEnv):
         """Set an attribute of the runtime, which all worlds share."""
         setattr(self.sim, attr_name, value)
 
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+    ) -> list[Any]:
         """Call a method of the runtime once and return its result for every index."""
         value = getattr(self.sim, method_name)(*args, **kwargs)
         return [value for _ in self._get_indices(indices)]

@@ -1,11 +1,13 @@
 """What every transfer method takes and gives."""
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from simreal.core.robot import Robot
 from simreal.core.task import Task
@@ -110,7 +112,7 @@ def train_on_target(
     problem: TransferProblem,
     settings: AlgorithmSettings,
     plan: TrainingPlan,
-    initialize: Any = None,
+    initialize: Callable[[BaseAlgorithm], None] | None = None,
 ) -> TransferResult:
     """Train on the target domain and pack the result.
 
@@ -131,6 +133,7 @@ def train_on_target(
         folder=problem.folder,
         workers=problem.workers,
         initialize=initialize,
+        origin=_digest(problem.source_state) if initialize else "",
     )
     outcome: TrainingOutcome = train(job, sink=problem.sink, resume=problem.resume)
     return TransferResult(
@@ -142,3 +145,12 @@ def train_on_target(
         kept_at=outcome.kept_at,
         settings=settings,
     )
+
+
+def _digest(state: Mapping[str, torch.Tensor] | None) -> str:
+    """Return a hash of parameters, so that a run is only continued with those it began with."""
+    digest = hashlib.sha256()
+    for name, value in sorted((state or {}).items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

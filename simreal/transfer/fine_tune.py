@@ -1,15 +1,16 @@
 """Fine-tuning: go on training the source policy on the target, critic first.
 
-The value function of the source is wrong on the target, and a policy that follows it forgets what it
-could do before the values recover. So the actor is held until the critic has been fitted to the target
-(the warm-up that mjlab ships in PR #1174), the action noise begins small, and each part may have a
-learning rate of its own.
+The value function of the source is wrong on the target, and a policy that follows it forgets what
+it could do before the values recover. So the actor is held until the critic has been fitted to the
+target (the warm-up that mjlab ships in PR #1174), the action noise begins small, and each part may
+have a learning rate of its own.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
-from simreal.errors import ConfigError
+from simreal.errors import ConfigError, nearest
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.trainer import Phase, TrainingPlan
 from simreal.transfer.base import TransferMethod, TransferProblem, TransferResult, train_on_target
@@ -86,7 +87,9 @@ def two_phases(
     return (Phase(until=warm_up, frozen=("actor.*", *frozen), learning_rates=rates), rest)
 
 
-def with_overrides(settings: AlgorithmSettings, overrides: Mapping[str, float]) -> AlgorithmSettings:
+def with_overrides(
+    settings: AlgorithmSettings, overrides: Mapping[str, float]
+) -> AlgorithmSettings:
     """Return settings with some numbers replaced.
 
     Args:
@@ -94,17 +97,20 @@ def with_overrides(settings: AlgorithmSettings, overrides: Mapping[str, float]) 
         overrides: Name to number; whole numbers stay whole.
 
     Raises:
-        ConfigError: The algorithm has no such setting.
+        ConfigError: The algorithm has no such number, or a whole number is needed.
     """
-    known = settings.__dataclass_fields__
-    for name in overrides:
+    present = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    # A setting that may also be absent (`final_learning_rate`) is a number, too.
+    known = {k: v for k, v in present.items() if v is None or type(v) in (int, float)}
+    changed: dict[str, Any] = {}
+    for name, value in overrides.items():
         if name not in known:
             raise ConfigError(
-                f"overrides: {type(settings).__name__} has no setting '{name}'; "
-                f"allowed: {', '.join(sorted(known))}"
+                f"overrides: {type(settings).__name__} has no number '{name}'; allowed: "
+                f"{', '.join(sorted(known))}.{nearest(name, known)}"
             )
-    changed = {
-        name: int(value) if isinstance(getattr(settings, name), int) else value
-        for name, value in overrides.items()
-    }
+        whole = isinstance(known[name], int)
+        if whole and value != int(value):
+            raise ConfigError(f"overrides: {name} is {value}; a whole number is needed")
+        changed[name] = int(value) if whole else value
     return replace(settings, **changed)

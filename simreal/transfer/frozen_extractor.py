@@ -1,8 +1,8 @@
 """Frozen feature extractor: keep the source's features, learn a new head on the target.
 
-The features, statistics of the normalizer included, stay what the source domain taught; few parameters
-are left to learn, so little target data is needed, and the features cannot be destroyed. The critic is
-warmed up before the actor moves.
+The features, statistics of the normalizer included, stay what the source domain taught; few
+parameters are left to learn, so little target data is needed, and the features cannot be destroyed.
+The critic is warmed up before the actor moves.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,10 @@ from simreal.learning.policy import part_of
 
 
 def warm_start(
-    state: Mapping[str, torch.Tensor], *, without: tuple[str, ...] = (), action_std: float | None = None
+    state: Mapping[str, torch.Tensor],
+    *,
+    without: tuple[str, ...] = (),
+    action_std: float | None = None,
 ) -> Callable[[Any], None]:
     """Return a function that loads parameters into a fresh model.
 
@@ -22,7 +25,13 @@ def warm_start(
 
     Returns:
         A function of a Stable-Baselines3 model.
+
+    Raises:
+        ConfigError: `action_std` is not positive, or, when the function is called, the parameters
+            do not fit the model.
     """
+    if action_std is not None and not action_std > 0:
+        raise ConfigError(f"action_std is {action_std}; a number > 0 or null is needed")
 
     def load(model: Any) -> None:
         fresh = model.policy.state_dict()
@@ -41,9 +50,11 @@ def warm_start(
                 )
             fresh[name] = state[name].clone()
         if action_std is not None:
-            for name in fresh:
+            for name, value in fresh.items():
                 if part_of(name) == "actor.std":
-                    fresh[name] = torch.full_like(fresh[name], math.log(action_std))
+                    # SAC computes the logarithm with a layer; it begins as a constant.
+                    spread = 0.0 if name.endswith(".weight") else math.log(action_std)
+                    fresh[name] = torch.full_like(value, spread)
         model.policy.load_state_dict(fresh)
 
     return load

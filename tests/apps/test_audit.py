@@ -10,7 +10,7 @@ from simreal.cli import main
 from simreal.engines.audit import AuditRow
 
 
-def run(monkeypatch, *rows: AuditRow) -> tuple[int, str]:
+def run(monkeypatch: pytest.MonkeyPatch, *rows: AuditRow) -> tuple[int, str]:
     monkeypatch.setattr(app, "audit", lambda robot, engine: list(rows))
     console = Console(file=io.StringIO(), width=200)
     robot = type("R", (), {"name": "arm"})()
@@ -31,7 +31,7 @@ def row(name: str, verdict: str) -> AuditRow:
     )
 
 
-def test_all_is_well(monkeypatch):
+def test_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     code, text = run(monkeypatch, row("mass.a", "acts"), row("mass.b", "refused: [no] way"))
     assert code == 0
     assert "1 of 2 parameters act, 1 are refused, 0 do not apply, 0 are at fault" in text
@@ -39,13 +39,13 @@ def test_all_is_well(monkeypatch):
     assert "less motion (drive)" in text
 
 
-def test_a_fault_is_named_and_exits_with_1(monkeypatch):
+def test_a_fault_is_named_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     code, text = run(monkeypatch, row("mass.a", "acts"), row("mass.b", "NO EFFECT"))
     assert code == 1
     assert "1 are at fault: mass.b" in text
 
 
-def test_the_verb_audits_a_robot_by_name(capfd):
+def test_the_verb_audits_a_robot_by_name(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("mujoco")
     assert main(["audit", "robot=simple_pendulum", "engine=mujoco"]) == 0
     text = capfd.readouterr().out
@@ -53,6 +53,6 @@ def test_the_verb_audits_a_robot_by_name(capfd):
     assert "acts" in text
 
 
-def test_an_unknown_engine_is_one_line(capfd):
+def test_an_unknown_engine_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "robot=simple_pendulum", "engine=mujoko"]) == 2
     assert "Did you mean 'mujoco'" in capfd.readouterr().err

@@ -16,19 +16,21 @@ MODEL = LoadedModel(engine="pybullet", bodies=(BODY,))
 
 
 def printed(*models: LoadedModel) -> tuple[int, str]:
-    console = Console(file=io.StringIO(), width=150, force_terminal=True, color_system="standard", highlight=False)
+    console = Console(
+        file=io.StringIO(), width=150, force_terminal=True, color_system="standard", highlight=False
+    )
     code = report(models, console)
     return code, console.file.getvalue()
 
 
-def test_equal_models_exit_with_0():
+def test_equal_models_exit_with_0() -> None:
     code, text = printed(MODEL, replace(MODEL, engine="mujoco"))
     assert code == 0
     assert "all 7 quantities agree" in text
     assert "\x1b[1;31m" not in text
 
 
-def test_differences_are_red_and_exit_with_1():
+def test_differences_are_red_and_exit_with_1() -> None:
     heavy = replace(MODEL, engine="mujoco", bodies=(replace(BODY, mass=2.0),))
     code, text = printed(MODEL, heavy)
     assert code == 1
@@ -37,14 +39,14 @@ def test_differences_are_red_and_exit_with_1():
     assert len(red) == 2  # the total and the arm
 
 
-def test_a_refusal_is_one_line_and_exits_with_1():
+def test_a_refusal_is_one_line_and_exits_with_1() -> None:
     code, text = printed(MODEL, LoadedModel(engine="mujoco", error="no [such] mesh"))
     assert code == 1
     assert "refuses the file" in text
     assert "no [such] mesh" in text
 
 
-def test_two_refusals_exit_with_2():
+def test_two_refusals_exit_with_2() -> None:
     code, text = printed(
         LoadedModel(engine="pybullet", error="a"), LoadedModel(engine="mujoco", error="b")
     )
@@ -52,13 +54,14 @@ def test_two_refusals_exit_with_2():
     assert text.count("refuses the file") == 2
 
 
-def test_notes_are_shown():
-    assert "3 mesh shapes left out" in printed(
-        MODEL, replace(MODEL, engine="mujoco", notes=("3 mesh shapes left out",))
-    )[1]
+def test_notes_are_shown() -> None:
+    assert (
+        "3 mesh shapes left out"
+        in printed(MODEL, replace(MODEL, engine="mujoco", notes=("3 mesh shapes left out",)))[1]
+    )
 
 
-def test_the_verb_finds_hoppers_armature(capfd):
+def test_the_verb_finds_hoppers_armature(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pybullet")
     pytest.importorskip("mujoco")
     gymnasium = pytest.importorskip("gymnasium")
@@ -71,7 +74,9 @@ def test_the_verb_finds_hoppers_armature(capfd):
 
 
 @pytest.mark.parametrize("args", [[], ["a", "b"], ["missing.urdf"]])
-def test_wrong_arguments_are_one_line_and_exit_with_2(capfd, args):
+def test_wrong_arguments_are_one_line_and_exit_with_2(
+    capfd: pytest.CaptureFixture[str], args: list[str]
+) -> None:
     assert main(["check-robot", *args]) == 2
     error = capfd.readouterr().err
     assert error.startswith("error: check-robot: got")

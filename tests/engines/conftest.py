@@ -1,6 +1,6 @@
 """Build engines for tests, and close them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,7 @@ import pytest
 from simreal.core.robot import Robot
 from simreal.engines import Engine, EngineSpec, engine_class, engine_names
 from simreal.errors import DependencyError
-
-Build = Callable[..., Engine]
+from tests.engines.annotations import Build, Run
 
 
 @pytest.fixture(params=engine_names())
@@ -40,7 +39,7 @@ def build() -> Iterator[Build]:
 
 
 @pytest.fixture
-def run() -> Callable[..., np.ndarray]:
+def run() -> Run:
     """Step an engine under a constant command and record (T, N, J) positions and velocities."""
 
     def steps(engine: Engine, command: Any, num_steps: int) -> tuple[np.ndarray, np.ndarray]:

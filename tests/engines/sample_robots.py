@@ -1,5 +1,7 @@
 """Small robots with hand-computable dynamics, shared by the engine tests."""
 
+import math
+
 from simreal.core.robot import Actuator, Joint, Link, Robot, Shape
 
 GRAVITY = 9.81
@@ -35,9 +37,11 @@ def cart(
 
 
 def gantry() -> Robot:
-    """Return three rails, nested, along x, y and z; the second is passive, the motors' order is reversed.
+    """Return three rails, nested, along x, y and z; the second is passive, the motors' order is
+    reversed.
 
-    Masses 1, 2, 4 kg: a force on zeta moves 7 kg, one on mid moves 4 kg, and neither moves another joint.
+    Masses 1, 2, 4 kg: a force on zeta moves 7 kg, one on mid moves 4 kg, and neither moves another
+    joint.
     """
     names, axes = ("zeta", "alpha", "mid"), ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))
     links = [Link(name="base", mass=0.0)]
@@ -84,7 +88,7 @@ def pendulums(*, damping: float = 0.0, friction: float = 0.0, count: int = 2) ->
 
 
 def flywheel() -> Robot:
-    """Return a floating body of 3 kg, 0.2 kg m^2, that turns a wheel of 1 kg, 0.1 kg m^2 about z."""
+    """Return a floating body (3 kg, 0.2 kg m^2) that turns a wheel (1 kg, 0.1 kg m^2) about z."""
     return Robot(
         name="flywheel",
         links=(
@@ -121,7 +125,8 @@ def crate(*, friction: float = 0.5, height: float = 0.2) -> Robot:
 
 
 def skater(*, friction: float = 0.5) -> Robot:
-    """Return a foot of 3 kg that is free along x (with a carriage of 1 kg) and z, resting on the ground.
+    """Return a foot of 3 kg that is free along x (with a carriage of 1 kg) and z, resting on the
+    ground.
 
     Sliding decelerates it by `mu * 3 g / 4`.
     """
@@ -190,8 +195,6 @@ def roller() -> Robot:
 
 def pendulum_energy(robot: Robot, q: list[float], dq: list[float]) -> float:
     """Return kinetic plus potential energy of the two-arm pendulum at one instant [J]."""
-    import math
-
     angle, rate, energy = 0.0, 0.0, 0.0
     x, z, vx, vz = 0.0, 0.0, 0.0, 0.0
     for i in range(robot.num_joints):
@@ -203,3 +206,32 @@ def pendulum_energy(robot: Robot, q: list[float], dq: list[float]) -> float:
         x, z = x + ARM_LENGTH * sin, z - ARM_LENGTH * cos
         vx, vz = vx + ARM_LENGTH * rate * cos, vz + ARM_LENGTH * rate * sin
     return energy
+
+
+def tumbler() -> Robot:
+    """Return a floating body whose off-center, tilted wheel makes it tumble."""
+    return Robot(
+        name="tumbler",
+        links=(
+            Link(
+                name="body",
+                mass=2.0,
+                com=(0.05, -0.03, 0.02),
+                inertia=(0.02, 0.03, 0.04, 0.0, 0.0, 0.0),
+            ),
+            Link(name="wheel", mass=1.0, inertia=(0.02, 0.02, 0.03, 0.0, 0.0, 0.0)),
+        ),
+        joints=(
+            Joint(
+                name="spin",
+                kind="continuous",
+                parent="body",
+                child="wheel",
+                xyz=(0.2, 0.1, 0.0),
+                axis=(0.6, 0.0, 0.8),
+            ),
+        ),
+        actuators=(Actuator(joint="spin", torque_limit=5.0),),
+        fixed_base=False,
+        base_height=1.0,
+    )

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,11 +54,11 @@ def loaded(path: Path) -> tuple[LoadedModel, LoadedModel]:
     return bullet, mujoco
 
 
-def differing(models: tuple[LoadedModel, ...]) -> dict[tuple[str, str], tuple]:
+def differing(models: tuple[LoadedModel, ...]) -> dict[tuple[str, str], tuple[Any, ...]]:
     return {(e.part, e.quantity): e.values for e in compare(models) if e.differs}
 
 
-def test_a1_loses_its_free_base_in_mujoco():
+def test_a1_loses_its_free_base_in_mujoco() -> None:
     installed()
     data = pytest.importorskip("pybullet_data")
     bullet, mujoco = loaded(Path(data.getDataPath()) / "a1" / "a1.urdf")
@@ -70,7 +71,7 @@ def test_a1_loses_its_free_base_in_mujoco():
     assert ("FR_lower on FR_lower_joint", "mass [kg]") not in found
 
 
-def test_half_cheetah_has_another_total_mass():
+def test_half_cheetah_has_another_total_mass() -> None:
     bullet, mujoco = loaded(asset("half_cheetah.xml"))
     assert bullet.total_mass == pytest.approx(21.18, abs=0.005)
     assert mujoco.total_mass == pytest.approx(14.0)
@@ -79,7 +80,7 @@ def test_half_cheetah_has_another_total_mass():
     assert found["joint bthigh", "armature"] == (0.0, 0.1)
 
 
-def test_ant_has_another_density():
+def test_ant_has_another_density() -> None:
     bullet, mujoco = loaded(asset("ant.xml"))
     assert bullet.total_mass == pytest.approx(182.2, abs=0.05)
     assert mujoco.total_mass == pytest.approx(0.911, abs=5e-4)
@@ -90,7 +91,7 @@ def test_ant_has_another_density():
     assert ("joint hip_1", "axis") not in found
 
 
-def test_hopper_has_armature_in_one_of_them():
+def test_hopper_has_armature_in_one_of_them() -> None:
     models = loaded(asset("hopper.xml"))
     assert models[0].total_mass == pytest.approx(models[1].total_mass, rel=1e-6)
     found = differing(models)
@@ -101,7 +102,7 @@ def test_hopper_has_armature_in_one_of_them():
     assert ("total", "mass [kg]") not in found
 
 
-def test_a_plain_urdf_is_read_alike_but_for_its_massless_base(tmp_path):
+def test_a_plain_urdf_is_read_alike_but_for_its_massless_base(tmp_path: Path) -> None:
     installed()
     file = tmp_path / "arm.urdf"
     file.write_text(ARM.format(mass=1.5))
@@ -116,7 +117,7 @@ def test_a_plain_urdf_is_read_alike_but_for_its_massless_base(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "<robot name='x'><joint/></robot>"])
-def test_what_no_engine_reads_carries_both_reasons(tmp_path, text):
+def test_what_no_engine_reads_carries_both_reasons(tmp_path: Path, text: str) -> None:
     installed()
     file = tmp_path / "bad.urdf"
     file.write_text(text)
@@ -125,7 +126,7 @@ def test_what_no_engine_reads_carries_both_reasons(tmp_path, text):
         assert "\n" not in model.error
 
 
-def test_one_engine_may_refuse(tmp_path):
+def test_one_engine_may_refuse(tmp_path: Path) -> None:
     installed()
     file = tmp_path / "massless.xml"
     file.write_text("<mujoco><worldbody><body><joint/></body></worldbody></mujoco>")
@@ -134,7 +135,7 @@ def test_one_engine_may_refuse(tmp_path):
     assert "mass and inertia of moving bodies" in mujoco.error
 
 
-def test_missing_meshes_are_left_out_and_said(tmp_path):
+def test_missing_meshes_are_left_out_and_said(tmp_path: Path) -> None:
     installed()
     file = tmp_path / "mesh.xml"
     file.write_text(
@@ -147,12 +148,14 @@ def test_missing_meshes_are_left_out_and_said(tmp_path):
     assert "1 mesh shapes left out" in mujoco.notes[0]
 
 
-def test_a_missing_file_is_a_config_error(tmp_path):
+def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.urdf"):
         load_all(tmp_path / "no.urdf")
 
 
-def test_a_loader_that_crashes_is_a_refusal(tmp_path, monkeypatch):
+def test_a_loader_that_crashes_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crash = tmp_path / "crash_loader.py"
     crash.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -162,7 +165,7 @@ def test_a_loader_that_crashes_is_a_refusal(tmp_path, monkeypatch):
     assert load_all(file)[0].error == "its importer crashed on the file (signal 11)"
 
 
-def test_welded_links_merge_into_one_rigid_body():
+def test_welded_links_merge_into_one_rigid_body() -> None:
     halves = [
         Piece(1.0, np.array([0.0, 0.0, z]), np.diag([0.1, 0.1, 0.2]), f"half{z:g}") for z in (1, 3)
     ]
@@ -195,9 +198,7 @@ def model(**changes: object) -> LoadedModel:
     }
     for name, value in changes.items():
         (joint if name in joint else body)[name] = value
-    return LoadedModel(
-        engine="any", bodies=(LoadedBody(**body),), joints=(LoadedJoint(**joint),)
-    )
+    return LoadedModel(engine="any", bodies=(LoadedBody(**body),), joints=(LoadedJoint(**joint),))
 
 
 @pytest.mark.parametrize(
@@ -214,11 +215,11 @@ def model(**changes: object) -> LoadedModel:
         ({"kind": "slide"}, "kind"),
     ],
 )
-def test_each_quantity_is_compared(change, quantity):
+def test_each_quantity_is_compared(change: dict[str, Any], quantity: str) -> None:
     assert not differing((model(), model()))
     assert quantity in {name for _, name in differing((model(), model(**change)))}
 
 
-def test_rounding_is_no_difference():
+def test_rounding_is_no_difference() -> None:
     near = model(mass=1.0 + 1e-5, com=(1e-6, 0.0, 0.1), damping=0.1 * (1 + 1e-5))
     assert not differing((model(), near))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.engines import sample_robots as robots
 
 from simreal.core.params import DynamicsParams
 from simreal.core.robot import Joint, Link, Robot
+from simreal.engines import Engine
 from simreal.errors import (
     DependencyError,
     EngineError,
@@ -13,6 +13,8 @@ from simreal.errors import (
     RobotError,
     UnknownNameError,
 )
+from tests.engines import sample_robots as robots
+from tests.engines.annotations import Build, Run
 
 mujoco = pytest.importorskip("mujoco")
 
@@ -23,7 +25,7 @@ def spread(num_worlds: int) -> np.ndarray:
     return np.linspace(-2, 2, 2 * num_worlds).reshape(num_worlds, 2)
 
 
-def trajectory(engine, *, sample: bool = False) -> np.ndarray:
+def trajectory(engine: Engine, *, sample: bool = False) -> np.ndarray:
     n = engine.num_worlds
     engine.reset(np.ones(n, dtype=bool), spread(n), -spread(n))
     state, found = engine.new_state(), []
@@ -35,13 +37,13 @@ def trajectory(engine, *, sample: bool = False) -> np.ndarray:
     return np.array(found)
 
 
-def test_results_do_not_depend_on_the_number_of_threads(build):
+def test_results_do_not_depend_on_the_number_of_threads(build: Build) -> None:
     found = [trajectory(build("mujoco", ROBOT, 7, options={"threads": n})) for n in (1, 2, 3)]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
 
 
-def test_one_call_for_constant_commands_equals_tick_by_tick(build):
+def test_one_call_for_constant_commands_equals_tick_by_tick(build: Build) -> None:
     fast = trajectory(build("mujoco", ROBOT, 5))
     slow = trajectory(build("mujoco", ROBOT, 5), sample=True)
     looking = trajectory(build("mujoco", ROBOT, 5, bodies=("arm1",)), sample=True)
@@ -49,7 +51,9 @@ def test_one_call_for_constant_commands_equals_tick_by_tick(build):
     np.testing.assert_array_equal(fast, looking)
 
 
-def test_parameters_changed_in_mid_air_act_alike_with_and_without_body_positions(build):
+def test_parameters_changed_in_mid_air_act_alike_with_and_without_body_positions(
+    build: Build,
+) -> None:
     found = []
     for bodies in ((), ("arm1",)):
         engine = build("mujoco", ROBOT, 3, bodies=bodies, params=("mass.arm1", "link_length.arm0"))
@@ -65,7 +69,7 @@ def test_parameters_changed_in_mid_air_act_alike_with_and_without_body_positions
     np.testing.assert_array_equal(found[0], found[1])
 
 
-def test_a_com_at_the_origin_can_be_moved(build, run):
+def test_a_com_at_the_origin_can_be_moved(build: Build, run: Run) -> None:
     centered = ROBOT.revised(links={"arm0": {"com": (0.0, 0.0, 0.0)}})
     engine = build("mujoco", centered, 2, params=("com.arm0",))
     plain = build("mujoco", centered, 2)
@@ -78,7 +82,7 @@ def test_a_com_at_the_origin_can_be_moved(build, run):
     assert np.abs(moved[-1, 0] - nominal[-1, 0]).max() > 1e-3
 
 
-def test_a_full_inertia_tensor_reaches_the_model(build):
+def test_a_full_inertia_tensor_reaches_the_model(build: Build) -> None:
     tensor = (0.02, 0.03, 0.025, 0.003, -0.002, 0.004)
     robot = ROBOT.revised(links={"arm1": {"inertia": tensor}})
     model = build("mujoco", robot)._at.model
@@ -91,7 +95,7 @@ def test_a_full_inertia_tensor_reaches_the_model(build):
     np.testing.assert_allclose(full, wanted, atol=1e-12)
 
 
-def test_the_model_holds_the_record_and_nothing_else(build):
+def test_the_model_holds_the_record_and_nothing_else(build: Build) -> None:
     model = build("mujoco", robots.gantry())._at.model
     np.testing.assert_array_equal(model.body_mass, [0, 0, 1, 2, 4])
     np.testing.assert_array_equal(model.dof_damping, 0.0)
@@ -101,13 +105,13 @@ def test_the_model_holds_the_record_and_nothing_else(build):
     assert model.opt.timestep == 0.002
 
 
-def test_only_declared_parameters_are_expanded(build):
+def test_only_declared_parameters_are_expanded(build: Build) -> None:
     engine = build("mujoco", ROBOT, 2, params=("joint_damping.elbow",))
     assert engine._batch.expanded("dof_damping") is not None
     assert engine._batch.expanded("body_mass") is None
 
 
-def test_a_finer_reference_integrator_can_be_chosen(build):
+def test_a_finer_reference_integrator_can_be_chosen(build: Build) -> None:
     default, reference = (
         trajectory(build("mujoco", robots.pendulums(), 3, options={"integrator": name}))
         for name in ("implicitfast", "rk4")
@@ -116,14 +120,14 @@ def test_a_finer_reference_integrator_can_be_chosen(build):
     assert 1e-6 < difference < 0.2
 
 
-def test_unknown_options_are_refused_with_the_nearest_name(build):
+def test_unknown_options_are_refused_with_the_nearest_name(build: Build) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'threads'"):
         build("mujoco", ROBOT, options={"thread": 2})
     with pytest.raises(UnknownNameError, match="implicitfast"):
         build("mujoco", ROBOT, options={"integrator": "euler2"})
 
 
-def test_restitution_is_refused_with_the_reason(build):
+def test_restitution_is_refused_with_the_reason(build: Build) -> None:
     with pytest.raises(ParameterError, match="soft"):
         build("mujoco", robots.skater(), params=("restitution.foot",), ground=True)
     bouncy = robots.skater().revised(links={"foot": {"restitution": 0.5}})
@@ -131,14 +135,14 @@ def test_restitution_is_refused_with_the_reason(build):
         build("mujoco", bouncy, ground=True)
 
 
-def test_an_inertia_of_no_body_is_refused(build):
+def test_an_inertia_of_no_body_is_refused(build: Build) -> None:
     engine = build("mujoco", ROBOT, params=("inertia.arm0",))
     values = DynamicsParams(engine.specs, {"inertia.arm0": (0.1, 0.1, 0.3)}, 1)
     with pytest.raises(ParameterError, match="no rigid body"):
         engine.apply(values, np.ones(1, dtype=bool))
 
 
-def test_a_fixed_link_length_moves_the_next_joint(build):
+def test_a_fixed_link_length_moves_the_next_joint(build: Build) -> None:
     fixed = {"link_length.arm0": 0.35}
     engine = build("mujoco", ROBOT, fixed=fixed, bodies=("arm1",))
     state = engine.new_state()
@@ -147,7 +151,7 @@ def test_a_fixed_link_length_moves_the_next_joint(build):
     assert engine.realized("link_length.arm0") == pytest.approx(0.35)
 
 
-def test_bad_commands_are_reported(build):
+def test_bad_commands_are_reported(build: Build) -> None:
     engine = build("mujoco", ROBOT, 2)
     commands = np.zeros((5, 2, 2))
     commands[:, 1] = np.nan
@@ -159,12 +163,12 @@ def test_bad_commands_are_reported(build):
     assert "command" in health.reason
 
 
-def test_a_state_of_another_batch_is_refused(build):
+def test_a_state_of_another_batch_is_refused(build: Build) -> None:
     with pytest.raises(EngineError, match="num_worlds"):
         build("mujoco", ROBOT, 2).set_state(build("mujoco", ROBOT, 3).get_state())
 
 
-def test_what_mujoco_refuses_is_a_robot_error(build):
+def test_what_mujoco_refuses_is_a_robot_error(build: Build) -> None:
     tiny = Robot(
         name="tiny",
         links=(
@@ -178,7 +182,7 @@ def test_what_mujoco_refuses_is_a_robot_error(build):
         build("mujoco", tiny)
 
 
-def test_a_picture_shows_the_world_or_the_error_says_what_is_missing(build):
+def test_a_picture_shows_the_world_or_the_error_says_what_is_missing(build: Build) -> None:
     engine = build("mujoco", robots.crate(), ground=True)
     try:
         picture = engine.render(0, 64, 48)
@@ -189,7 +193,9 @@ def test_a_picture_shows_the_world_or_the_error_says_what_is_missing(build):
     assert picture.std() > 5
 
 
-def test_without_opengl_a_picture_is_a_dependency_error(build, monkeypatch):
+def test_without_opengl_a_picture_is_a_dependency_error(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = build("mujoco", robots.crate())
     monkeypatch.setattr(
         "importlib.import_module", lambda name: (_ for _ in ()).throw(ImportError(name))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines import sample_robots as robots
 
-from simreal.engines import EngineSpec, engine_class
+from simreal.engines import Engine, EngineSpec, engine_class
+from simreal.errors import SimrealError
+from tests.engines import sample_robots as robots
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTINUE = """
@@ -21,7 +22,7 @@ np.save(sys.argv[3], here.drive(engine))
 """
 
 
-def make(name: str):
+def make(name: str) -> Engine:
     robot = robots.pendulums(damping=0.01, friction=0.05)
     spec = EngineSpec(robot=robot, num_worlds=3, tick_s=0.002, ticks=5, bodies=("arm1",))
     engine = engine_class(name)(spec)
@@ -30,7 +31,7 @@ def make(name: str):
     return engine
 
 
-def drive(engine) -> np.ndarray:
+def drive(engine: Engine) -> np.ndarray:
     state, found = engine.new_state(), []
     for step in range(40):
         engine.step(np.full((5, 3, 2), np.sin(0.3 * step)), np.array([1, 3, 5]))
@@ -42,7 +43,7 @@ def drive(engine) -> np.ndarray:
     return np.array(found)
 
 
-def test_a_state_continues_bit_for_bit_in_a_new_process(engine_name, tmp_path):
+def test_a_state_continues_bit_for_bit_in_a_new_process(engine_name: str, tmp_path: Path) -> None:
     engine = make(engine_name)
     for _ in range(17):
         engine.step(np.full((5, 3, 2), 0.7), np.array([5, 2, 1]))
@@ -55,9 +56,7 @@ def test_a_state_continues_bit_for_bit_in_a_new_process(engine_name, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), wanted)
 
 
-def test_a_state_of_other_worlds_is_refused(engine_name):
-    from simreal.errors import SimrealError
-
+def test_a_state_of_other_worlds_is_refused(engine_name: str) -> None:
     engine = make(engine_name)
     state = {name: array[:1] if array.ndim else array for name, array in engine.get_state().items()}
     with pytest.raises(SimrealError):

@@ -215,7 +215,7 @@ def test_a_world_that_is_loaded_anew_keeps_its_state_and_other_parameters(
     build: Build, name: str
 ) -> None:
     robot = robots.pendulums()
-    tilted = robot.revised(links={"arm0": {"inertia": (0.01, 0.01, 0.008, 0.0, 0.001, 0.0)}})
+    tilted = robot.revised(links={"arm0": {"inertia": (0.01, 0.01, 0.008, 0.001, 0.0, 0.0)}})
     dotted = name.replace("__", ".")
     engine = build(
         "pybullet", tilted, params=(dotted, "gravity", "joint_friction.elbow", "mass.arm0")
