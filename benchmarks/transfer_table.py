@@ -30,6 +30,7 @@ from simreal.evaluation.verdict import verdict
 from simreal.learning.artifact import act_of
 
 ROOT = Path(__file__).resolve().parents[1]
+METHODS = ("frozen_extractor", "frozen_extractor_head", "fine_tune")
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,10 @@ def plan(task: str, seeds: range, folder: Path) -> tuple[list[Run], list[Run]]:
     for seed in seeds:
         for kind in ("plain", "randomized"):
             at = folder / f"source-{kind}-{seed}"
-            extra = () if kind == "plain" else ("randomization=uniform",)
+            extra = () if kind == "plain" else ("randomization=uniform", "algo=ppo_randomized")
             words = ("train", pair, f"seed={seed}", *extra)
             sources.append(Run(f"source, {kind}", at, words))
-            for method in ("frozen_extractor", "fine_tune"):
+            for method in METHODS:
                 to = folder / f"{method}-{kind}-{seed}"
                 words = ("transfer", pair, f"transfer={method}", f"seed={seed}", f"policy={at}")
                 methods.append(Run(f"{method}, {kind}", to, words))

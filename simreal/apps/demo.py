@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.table import Table
 
 from simreal.apps.evaluate import success_text
@@ -26,6 +27,9 @@ from simreal.evaluation.video import record_episode, write_video
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.artifact import act_of, load_policy
 from simreal.transfer import TransferMethod, TransferProblem, TransferResult
+
+
+State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +140,7 @@ class _Demo:
             rows.append(_Row(name, records, 0))
         return rows
 
-    def _transfer(self, name: str, method: TransferMethod, state: dict[str, object]) -> _Row:
+    def _transfer(self, name: str, method: TransferMethod, state: State) -> _Row:
         label = {"frozen_extractor": "frozen extractor", "fine_tune": "fine-tuned"}.get(name, name)
         with ProgressLine(label) as line:
             problem = self._problem(name, state, line)
@@ -144,13 +148,15 @@ class _Demo:
         records = measure_result(result, problem, self.settings.num_test_episodes, name=label)
         return _Row(label, records, result.target_steps, result)
 
-    def _problem(self, name: str, state: object, line: ProgressLine | None) -> TransferProblem:
+    def _problem(
+        self, name: str, state: State | None, line: ProgressLine | None
+    ) -> TransferProblem:
         return TransferProblem(
             robot=self.robot,
             task=self.task,
             target=self.target,
             settings=self.algo,
-            source_state=state,  # type: ignore[arg-type]
+            source_state=state,
             seed=self.settings.seed,
             folder=self.folder / name,
             sink=line,

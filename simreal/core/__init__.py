@@ -1,1 +1,1 @@
-"""What the kit is about, in numpy alone: robots, states, tasks, dynamics parameters, distributions."""
+"""What the kit is about, in numpy alone: robots, states, tasks, parameters, distributions."""

@@ -63,7 +63,8 @@ class ActionMap:
                 raise unknown_name(f"actuated joint of robot '{robot.name}'", term.joint, names)
         if not terms or len({t.joint for t in terms}) != len(terms):
             raise ConfigError(
-                f"an action needs at least one term and one per joint, got {[t.joint for t in terms]}"
+                "an action needs at least one term and at most one per joint, "
+                f"got {[t.joint for t in terms]}"
             )
         self.terms = tuple(terms)
         self.joints = tuple(term.joint for term in terms)

@@ -1,12 +1,15 @@
 """The numpy namespace that tasks are run with: numpy itself, with two functions that cost less.
 
 `numpy.clip` and `numpy.sum` are Python functions around ufuncs, and at the batch sizes of a CPU
-engine those wrappers take several times as long as the arithmetic. The numbers are the same, bit for bit.
+engine those wrappers take several times as long as the arithmetic. The numbers are the same, bit
+for bit.
 """
 
 from typing import Any
 
 import numpy as np
+
+_ADD_UP: Any = np.add.reduce
 
 
 class NumpyNamespace:
@@ -40,7 +43,7 @@ class NumpyNamespace:
             axis: Axis to sum over; all if None.
             keepdims: Whether the axis stays, with length 1.
         """
-        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+        return _ADD_UP(x, axis=axis, keepdims=keepdims)
 
 
 NUMPY = NumpyNamespace()

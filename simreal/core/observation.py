@@ -18,7 +18,7 @@ from simreal.errors import ConfigError, unknown_name
 OpKind = Literal["sin", "cos", "wrap", "scale", "offset", "clip"]
 Fill = Literal["first", "zero"]
 Step = Callable[[np.ndarray, np.ndarray], Any]
-"""Evaluate one operation from a source (N, k) into an output (N, k), which may be the source."""
+"""Evaluate one operation from a source (k, N) into an output (k, N), which may be the source."""
 
 _NUM_VALUES: dict[str, int] = {"sin": 0, "cos": 0, "wrap": 0, "scale": 1, "offset": 1, "clip": 2}
 
@@ -148,7 +148,8 @@ class ObservationPipeline:
     """Evaluate observation terms for N rows, with their history.
 
     The observation is laid out term after term; inside a term frame after frame, oldest first.
-    Frames stand in a ring, so that a step writes one frame and moves none.
+    Frames stand in a ring, so that a step writes one frame and moves none. In memory the rows of one
+    entry are neighbours, which is how operations on all rows at once are cheapest.
     """
 
     def __init__(
@@ -172,19 +173,17 @@ class ObservationPipeline:
         self.num_rows = num_rows
         self.frame_width = sum(len(term.elements) for term in terms)
         self.depth = max(term.history for term in terms)
-        self._frames = np.zeros((num_rows, self.depth, self.frame_width))
-        self._flat = self._frames.reshape(num_rows, -1)
-        self._scratch = np.zeros((num_rows, self.frame_width))
+        self._frames = np.zeros((self.depth, self.frame_width, num_rows))
+        self._flat = self._frames.reshape(-1, num_rows)
+        self._scratch = np.zeros((self.frame_width, num_rows))
         self._newest = self.depth - 1
         self._groups, places = _compile(terms, signals)
-        self._first = [self._scratch[:, place] for place in places]
-        self._slots = [
-            [self._frames[:, slot, place] for place in places] for slot in range(self.depth)
-        ]
+        self._first = [self._scratch[place] for place in places]
+        self._slots = [[frame[place] for place in places] for frame in self._frames]
         gather = _gather(terms, self.depth, self.frame_width)
         # With the newest frame in the last slot the ring is in order; else it is rotated.
         turns = ((slot + 1) * self.frame_width for slot in range(self.depth))
-        self._gathers = [(gather + turn) % self._flat.shape[1] for turn in turns]
+        self._gathers = [(gather + turn) % self._flat.shape[0] for turn in turns]
         zero = [np.full(len(term.elements), term.fill == "zero") for term in terms]
         self._zero_filled = np.flatnonzero(np.concatenate(zero))
         self.dim = int(gather.size)
@@ -202,11 +201,12 @@ class ObservationPipeline:
     @property
     def history(self) -> np.ndarray:
         """Return a copy of the frames, oldest first (N, depth, frame width)."""
-        return np.roll(self._frames, self.depth - 1 - self._newest, axis=1)
+        ordered = np.roll(self._frames, self.depth - 1 - self._newest, axis=0)
+        return np.ascontiguousarray(ordered.transpose(2, 0, 1))
 
     def restore(self, history: np.ndarray) -> None:
         """Go on from what `history` returned."""
-        self._frames[...] = history
+        self._frames[...] = history.transpose(1, 2, 0)
         self._newest = self.depth - 1
 
     def bounds(
@@ -248,10 +248,11 @@ class ObservationPipeline:
         """
         self._evaluate(signals, self._first)
         rows = slice(None) if mask is None else mask
-        filled = np.repeat(self._scratch[rows][:, None, :], self.depth, axis=1)
-        older = np.flatnonzero(np.arange(self.depth) != self._newest)
-        filled[:, older[:, None], self._zero_filled] = 0.0
-        self._frames[rows] = filled
+        first = self._scratch[:, rows]
+        older = first.copy()
+        older[self._zero_filled] = 0.0
+        self._frames[:, :, rows] = older
+        self._frames[self._newest][:, rows] = first
 
     def emit(self, out: np.ndarray | None = None) -> np.ndarray:
         """Return the observation of every row.
@@ -261,14 +262,14 @@ class ObservationPipeline:
         """
         if out is None:
             out = np.empty((self.num_rows, self.dim), dtype=np.float32)
-        out[...] = self._flat[:, self._gathers[self._newest]]
+        out[...] = self._flat[self._gathers[self._newest]].T
         return out
 
     def _evaluate(self, signals: Mapping[str, np.ndarray], targets: Sequence[np.ndarray]) -> None:
         for (source, columns, steps), target in zip(self._groups, targets, strict=True):
-            value = signals[source]
+            value = signals[source].T
             if columns is not None:
-                value = value[:, columns]
+                value = value[columns]
             for step in steps:
                 step(value, target)
                 value = target
@@ -328,11 +329,11 @@ def _columns(index: list[int], size: int) -> Any:
 
 
 def _steps(run: Sequence[Term]) -> list[Step]:
-    """Return the operations of a group; each constant is an array with one number per column."""
+    """Return the operations of a group; each constant is a column with one number per entry."""
     steps = []
     for position, op in enumerate(run[0].ops):
         values = [term.ops[position].values for term in run for _ in term.elements]
-        steps.append(_step(op.kind, np.array(values).T))
+        steps.append(_step(op.kind, np.array(values).T[..., None]))
     return steps or [_copy]
 
 
@@ -345,8 +346,8 @@ def _step(kind: OpKind, values: np.ndarray) -> Step:
         low, high = values
 
         def clip(source: np.ndarray, out: np.ndarray) -> None:
-            np.maximum(source, low, out)
-            np.minimum(out, high, out)
+            np.maximum(source, low, out=out)
+            np.minimum(out, high, out=out)
 
         return clip
     if kind == "wrap":

@@ -1,8 +1,9 @@
 """Named dynamics parameters: what can be changed about a world, in which unit, within which bounds.
 
-A parameter is named `kind.target` (`mass.upper_link`, `joint_friction.elbow`) or just `kind` where there is
-one per world (`gravity`, `command_delay`). The catalogue of a robot lists every one with its nominal
-value; an engine says which of them it can apply, and asking for another raises when a world is built.
+A parameter is named `kind.target` (`mass.upper_link`, `joint_friction.elbow`) or just `kind` where
+there is one per world (`gravity`, `command_delay`). The catalogue of a robot lists every one with
+its nominal value; an engine says which of them it can apply, and asking for another raises when a
+world is built.
 """
 
 import math
@@ -145,13 +146,14 @@ def catalogue(robot: Robot) -> dict[str, ParamSpec]:
     specs: list[ParamSpec] = []
     bodies = robot.links[1:] if robot.fixed_base else robot.links
     for kind, (unit, low, high, meaning, nominal) in _LINK_KINDS.items():
-        for link in bodies:
-            specs.append(_spec(f"{kind}.{link.name}", unit, nominal(link), low, high, meaning))
+        specs += [
+            _spec(f"{kind}.{link.name}", unit, nominal(link), low, high, meaning) for link in bodies
+        ]
     for joint_kind, (unit, low, high, meaning, joint_nominal) in _JOINT_KINDS.items():
-        for joint in robot.movable:
-            specs.append(
-                _spec(f"{joint_kind}.{joint.name}", unit, joint_nominal(joint), low, high, meaning)
-            )
+        specs += [
+            _spec(f"{joint_kind}.{joint.name}", unit, joint_nominal(joint), low, high, meaning)
+            for joint in robot.movable
+        ]
     specs += _actuator_specs(robot)
     for name, length in link_lengths(robot).items():
         specs.append(
@@ -190,7 +192,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn the nested form of a configuration file into `kind.target` names.
 
     Args:
-        tree: `{"mass": {"upper": 1.0}, "gravity": 9.81}`; leaves are anything that is not a mapping.
+        tree: `{"mass": {"upper": 1.0}, "gravity": 9.81}`; leaves are anything that is not a
+            mapping.
         prefix: Name of the enclosing group.
 
     Returns:
@@ -230,7 +233,8 @@ def select(specs: Mapping[str, ParamSpec], name: str) -> list[ParamSpec]:
         found = [specs[name]] if name in specs else []
     if not found:
         raise ParameterError(
-            f"unknown dynamics parameter '{name}'.{nearest(name, specs)} Known: {_summary(specs.values())}."
+            f"unknown dynamics parameter '{name}'.{nearest(name, specs)} "
+            f"Known: {_summary(specs.values())}."
         )
     return found
 
@@ -241,7 +245,9 @@ class DynamicsParams(Mapping[str, np.ndarray]):
     Scalar parameters are (N,), others (N, k); float64, checked against their bounds.
     """
 
-    def __init__(self, specs: Mapping[str, ParamSpec], values: Mapping[str, Any], num_worlds: int):
+    def __init__(
+        self, specs: Mapping[str, ParamSpec], values: Mapping[str, Any], num_worlds: int
+    ) -> None:
         """Check and broadcast the values.
 
         Args:

@@ -1,9 +1,9 @@
 """The record of a robot: the one table of links, joints and actuators every engine is brought to.
 
-Importers of the same model file disagree about masses, inertias, armature and friction, so no importer
-is trusted here. A `Robot` states the numbers; an engine builds its world from them, and reports by name
-what it cannot represent. Two hashes travel with every policy: the interface (what must match on the
-real robot) and the dynamics (what is meant to differ).
+Importers of the same model file disagree about masses, inertias, armature and friction, so no
+importer is trusted here. A `Robot` states the numbers; an engine builds its world from them, and
+reports by name what it cannot represent. Two hashes travel with every policy: the interface (what
+must match on the real robot) and the dynamics (what is meant to differ).
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,7 +120,8 @@ class Actuator:
     """Describe the motor on one joint.
 
     A torque actuator gives `clip(strength * command, +-torque_limit)`. A position actuator gives
-    `clip(strength * (kp * (command - q) - kd * dq), +-torque_limit)`, evaluated at every physics tick.
+    `clip(strength * (kp * (command - q) - kd * dq), +-torque_limit)`, evaluated at every physics
+    tick.
 
     Attributes:
         joint: Name of the joint it drives.
@@ -145,7 +147,8 @@ class Robot:
     Attributes:
         name: Identifier.
         links: Links; the first one is the root.
-        joints: Joints in depth-first order; the movable ones, in this order, are the canonical order.
+        joints: Joints in depth-first order; the movable ones, in this order, are the canonical
+            order.
         actuators: Motors, each on a different joint; their order is the command order.
         fixed_base: Whether the root is welded to the world.
         source: Where the numbers come from.
@@ -165,19 +168,21 @@ class Robot:
         """Check the table.
 
         Raises:
-            RobotError: A name is missing or doubled, a number is not physical, or the tree is broken.
+            RobotError: A name is missing or doubled, a number is not physical, or the tree is
+                broken.
         """
         _check_names(self)
         _check_numbers(self)
+        _check_motors(self)
         self._index.update({joint.name: i for i, joint in enumerate(self.movable)})
         _check_tree(self)
 
-    @property
+    @cached_property
     def movable(self) -> tuple[Joint, ...]:
         """Return the joints that move, in canonical order (J)."""
         return tuple(joint for joint in self.joints if joint.kind != "fixed")
 
-    @property
+    @cached_property
     def joint_names(self) -> tuple[str, ...]:
         """Return the names of the joints that move, in canonical order (J)."""
         return tuple(joint.name for joint in self.movable)
@@ -236,7 +241,7 @@ class Robot:
 
     @property
     def interface(self) -> dict[str, Any]:
-        """Return what must match on the robot a policy is loaded into: order, axes, zeros, limits."""
+        """Return what must match on the robot a policy is loaded into: order, axes, limits."""
         return {
             "name": self.name,
             "fixed_base": self.fixed_base,
@@ -362,11 +367,13 @@ def _check_numbers(robot: Robot) -> None:
         length = math.sqrt(sum(c * c for c in joint.axis))
         if not math.isclose(length, 1.0, abs_tol=1e-6):
             raise RobotError(
-                f"robot '{robot.name}': axis of joint '{joint.name}' has length {length:.6g}; 1 needed"
+                f"robot '{robot.name}': axis of joint '{joint.name}' has length {length:.6g}; "
+                "1 needed"
             )
         if joint.lower > joint.upper:
             raise RobotError(
-                f"robot '{robot.name}': joint '{joint.name}' has lower {joint.lower} > upper {joint.upper}"
+                f"robot '{robot.name}': joint '{joint.name}' has lower {joint.lower} > "
+                f"upper {joint.upper}"
             )
         for what in ("damping", "friction", "armature"):
             value = getattr(joint, what)
@@ -376,18 +383,28 @@ def _check_numbers(robot: Robot) -> None:
                 )
 
 
+def _check_motors(robot: Robot) -> None:
+    for actuator in robot.actuators:
+        for what in ("torque_limit", "strength", "kp", "kd"):
+            value = getattr(actuator, what)
+            if not (math.isfinite(value) and value >= 0):
+                raise RobotError(
+                    f"robot '{robot.name}': {what} of the actuator on '{actuator.joint}' is "
+                    f"{value}; >= 0 needed"
+                )
+
+
 def _check_inertia(robot: str, link: Link) -> None:
+    if not np.all(np.isfinite(link.inertia)):
+        raise RobotError(f"robot '{robot}': inertia of link '{link.name}' is not finite")
     moments = np.linalg.eigvalsh(inertia_matrix(link))
     slack = 1e-9 + 1e-6 * moments[2]
-    if (
-        not np.all(np.isfinite(moments))
-        or moments[0] <= 0
-        or moments[0] + moments[1] < moments[2] - slack
-    ):
+    if moments[0] <= 0 or moments[0] + moments[1] < moments[2] - slack:
         raise RobotError(
             f"robot '{robot}': inertia of link '{link.name}' has principal moments "
-            f"{[float(f'{m:.6g}') for m in moments]} kg m^2; a rigid body needs all > 0 and the largest at most "
-            "the sum of the other two (check that it is about the center of mass, not about the joint)"
+            f"{[float(f'{m:.6g}') for m in moments]} kg m^2; a rigid body needs all > 0 and the "
+            "largest at most the sum of the other two (check that it is about the center of mass, "
+            "not about the joint)"
         )
 
 
@@ -396,8 +413,9 @@ def _check_tree(robot: Robot) -> None:
     for joint in robot.joints:
         if joint.parent not in placed:
             raise RobotError(
-                f"robot '{robot.name}': joint '{joint.name}' hangs on '{joint.parent}', which is not placed "
-                f"before it; order the joints from the root outward (placed so far: {sorted(placed)})"
+                f"robot '{robot.name}': joint '{joint.name}' hangs on '{joint.parent}', which is "
+                "not placed before it; order the joints from the root outward "
+                f"(placed so far: {sorted(placed)})"
             )
         if joint.child in placed:
             raise RobotError(

@@ -1,8 +1,9 @@
 """Random numbers that depend on seed, world, episode and purpose, and on nothing else.
 
-Every draw comes from a counter-based generator whose counter is the purpose and the episode and whose
-key is the seed and the world. So results do not depend on how worlds are spread over processes, in
-which order they end, or whether a run was interrupted: there is no generator state to save.
+Every draw comes from a counter-based generator whose counter is the purpose and the episode and
+whose key is the seed and the world. So results do not depend on how worlds are spread over
+processes, in which order they end, or whether a run was interrupted: there is no generator state to
+save.
 """
 
 import zlib
@@ -101,7 +102,7 @@ class NoiseBlocks:
         if stale.any():
             for world in np.flatnonzero(stale):
                 self._fill(int(world), int(episode[world]), int(block[world]))
-        return self._values[self._rows, step % self.block]
+        return np.asarray(self._values[self._rows, step % self.block])
 
     def reseed(self, seed: int) -> None:
         """Go on with the numbers of another seed."""

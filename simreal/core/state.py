@@ -1,8 +1,9 @@
 """The state of N worlds in one packed buffer, with named views that are built once.
 
-Conventions, stated here and nowhere else: SI units; joints in the robot's canonical order; quaternions
-are (w, x, y, z) and rotate from the body to the world frame; velocities of the root are in the world
-frame, linear before angular. float64 on the CPU; the observation is cast to float32 once, at its end.
+Conventions, stated here and nowhere else: SI units; joints in the robot's canonical order;
+quaternions are (w, x, y, z) and rotate from the body to the world frame; velocities of the root are
+in the world frame, linear before angular. float64 on the CPU; the observation is cast to float32
+once, at its end.
 """
 
 from collections.abc import Sequence

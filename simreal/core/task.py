@@ -2,7 +2,8 @@
 
 A task is batched functions over an array namespace: they take and give arrays with one row per
 world, do not branch on array values and keep shapes fixed, so that numpy runs them on CPU engines
-and torch on a GPU. The reward and the success test see the truth; the policy sees what the sensors gave.
+and torch on a GPU. The reward and the success test see the truth; the policy sees what the sensors
+gave.
 """
 
 from abc import ABC, abstractmethod
@@ -40,7 +41,8 @@ class Task(ABC):
         train_episode_s: Length at which training cuts an episode [s]; as `episode_s` if None. Cut
             episodes are bootstrapped across.
         reward_names: Names of the reward terms (K), in the order `reward` returns them.
-        success_window_s: From when to when in an episode the success test must hold at every step [s].
+        success_window_s: From when to when in an episode the success test must hold at every step
+            [s].
         num_draws: Random numbers that one initial state takes.
         explore: Share of the training episodes that begin at a random state instead of the
             start of the task.
@@ -125,8 +127,8 @@ class Task(ABC):
         ticks = round(self.control_period_s / self.tick_s)
         if ticks < 1 or abs(ticks * self.tick_s - self.control_period_s) > 1e-9:
             raise ConfigError(
-                f"task '{self.name}': control period {self.control_period_s} s is not a whole multiple of "
-                f"the tick {self.tick_s} s"
+                f"task '{self.name}': control period {self.control_period_s} s is not a whole "
+                f"multiple of the tick {self.tick_s} s"
             )
         return ticks
 

@@ -114,6 +114,16 @@ class NumpyPolicy:
         self._pipeline.push(self._rows)
         return self._act()
 
+    def applied(self, action: np.ndarray) -> None:
+        """State which action was really applied, where it was not the policy's own.
+
+        The next observation shows it as the last action.
+
+        Args:
+            action: What was applied, clipped to [-1, 1] (n).
+        """
+        np.clip(action, -1.0, 1.0, out=self._action)
+
     def command_by_name(self) -> dict[str, float]:
         """Return the last command of every actuator, by joint [Nm, N, rad or m]."""
         names = self.manifest.robot.actuator_names

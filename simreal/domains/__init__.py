@@ -1,4 +1,4 @@
-"""Where a task lives: engine, dynamics, sensing, actuation, randomization, and the runtime of it all."""
+"""Where a task lives: engine, dynamics, sensing, actuation, randomization, and their runtime."""
 
 from simreal.domains.domain import Actuation, Domain, Sensing
 from simreal.domains.randomization import Randomization, Randomized

@@ -1,8 +1,8 @@
 """The way of a command to the motor: delay at the resolution of a tick, and noise.
 
-A command acts `delay` seconds after the measurement it was computed from. The tick in which two commands
-meet gets their mean weighted by time, so a delay need not be a multiple of the tick and the impulse is
-exact.
+A command acts `delay` seconds after the measurement it was computed from. The tick in which two
+commands meet gets their mean weighted by time, so a delay need not be a multiple of the tick and
+the impulse is exact.
 """
 
 import math
@@ -20,20 +20,29 @@ class CommandLine:
     """
 
     def __init__(
-        self, num_worlds: int, idle: np.ndarray, ticks: int, tick_s: float, max_delay_s: float, seed: int
+        self,
+        num_worlds: int,
+        idle: np.ndarray,
+        driven: np.ndarray,
+        *,
+        ticks: int,
+        tick_s: float,
+        max_delay_s: float,
+        seed: int,
     ) -> None:
         """Allocate the ring of past commands.
 
         Args:
             num_worlds: N.
             idle: Command that stands before the episode began (A) [Nm or rad].
+            driven: Indices of the actuators that the policy commands; only they have noise.
             ticks: Ticks of one control step, K.
             tick_s: Length of a tick [s].
             max_delay_s: Largest delay that will be set [s].
             seed: Seed of the torque noise.
         """
         self.ticks, self.tick_s, self.period_s = ticks, tick_s, ticks * tick_s
-        self._idle = idle
+        self._idle, self._driven = idle, driven
         depth = 1 if max_delay_s <= 0 else math.ceil(max_delay_s / self.period_s + 1e-9) + 1
         self.ring = np.tile(idle, (depth, num_worlds, 1))
         self._direct = np.broadcast_to(self.ring[0], (ticks, num_worlds, idle.size))
@@ -41,7 +50,7 @@ class CommandLine:
         self._worlds = np.arange(num_worlds)
         self._age = np.zeros((ticks, num_worlds), dtype=np.intp)
         self._weight = np.zeros((ticks, num_worlds, 1))
-        self._noise = NoiseBlocks(seed, num_worlds, idle.size, Stream.ACTUATION, uniform=False)
+        self._noise = NoiseBlocks(seed, num_worlds, driven.size, Stream.ACTUATION, uniform=False)
         self._noise_std: np.ndarray | None = None
 
     def configure(self, delay_s: np.ndarray, noise_std: np.ndarray) -> None:
@@ -55,7 +64,8 @@ class CommandLine:
         self._delayed = bool(delay_s.any())
         if not self._delayed:
             return
-        start = np.arange(self.ticks)[:, None] * self.tick_s - delay_s  # (K, N) rel. to this step
+        # When each tick begins, on the clock of the commands, whose present one is issued at 0.
+        start = np.arange(self.ticks)[:, None] * self.tick_s - delay_s  # (K, N)
         period = self.period_s
         issued = np.floor(start / period + 1e-9)
         share = np.clip(((issued + 1.0) * period - start) / self.tick_s, 0.0, 1.0)
@@ -78,12 +88,12 @@ class CommandLine:
             self.ring[1:] = self.ring[:-1].copy()
         self.ring[0] = command
         if self._noise_std is not None:
-            self.ring[0] += self._noise_std * self._noise.at(episode, step)
+            self.ring[0][:, self._driven] += self._noise_std * self._noise.at(episode, step)
         if not self._delayed:
             return self._direct
         older = self.ring[self._age, self._worlds]
         newer = self.ring[np.maximum(self._age - 1, 0), self._worlds]
-        return self._weight * older + (1.0 - self._weight) * newer
+        return np.asarray(self._weight * older + (1.0 - self._weight) * newer)
 
     def reseed(self, seed: int) -> None:
         """Go on with the noise of another seed."""

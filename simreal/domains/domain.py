@@ -1,17 +1,17 @@
 """A domain: in which engine, with which dynamics, sensors and actuators, a task lives.
 
-One class in two roles. As the source domain it is where a policy is pretrained, as the target domain it
-stands for the robot. It is a frozen specification; `SimVecEnv` is its only runtime.
+One class in two roles. As the source domain it is where a policy is pretrained, as the target
+domain it stands for the robot. It is a frozen specification; `SimVecEnv` is its only runtime.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simreal.core.params import ParamSpec, catalogue, flatten, select
+from simreal.core.params import ParamSpec, catalogue, flatten, select, world_specs
 from simreal.core.robot import Robot
 from simreal.domains.randomization import Randomization
-from simreal.errors import ParameterError
+from simreal.errors import ConfigError, ParameterError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,8 @@ class Sensing:
         joint_vel_noise: Standard deviation of white noise on joint velocities [rad/s].
         joint_pos_bias: Constant offset of every encoder [rad].
         joint_pos_resolution: Encoder step [rad]; 0 is none.
-        measurement_delay: Age of a measurement when the policy uses it [s], rounded to a physics tick.
+        measurement_delay: Age of a measurement when the policy uses it [s], rounded to a physics
+            tick.
         dropout: Chance that a control step repeats the last measurement.
     """
 
@@ -34,19 +35,36 @@ class Sensing:
     measurement_delay: float = 0.0
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+            ParameterError: One is not a number or out of its bounds.
+        """
+        _check_fields(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actuation:
     """Say what happens to a command on its way to the motor.
 
     Attributes:
-        command_delay: Time from the measurement a command is computed from to its effect [s]. A tick in
-            which the switch falls gets the two commands' mean, weighted by time.
-        torque_noise: Standard deviation of white noise on each command, per control step [Nm].
+        command_delay: Time from the measurement a command is computed from to its effect [s]. A
+            tick in which the switch falls gets the two commands' mean, weighted by time.
+        torque_noise: Standard deviation of white noise on the torque of every driven joint, per
+            control step [Nm].
     """
 
     command_delay: float = 0.0
     torque_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+            ParameterError: One is not a number or out of its bounds.
+        """
+        _check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +92,21 @@ class Domain:
     scale_inertia: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check the type of every part.
+
+        Raises:
+            ConfigError: A part is of another type, or the name is empty.
+        """
+        for name, kind in _PARTS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ConfigError(
+                    f"domain '{self.name}': {name} is {value!r}; {_article(kind)} is needed"
+                )
+        if not self.name:
+            raise ConfigError("a domain has an empty name; tables and logs call it by its name")
+
     def fixed(self, robot: Robot) -> dict[str, Any]:
         """Return every parameter this domain fixes, by full name, checked.
 
@@ -89,18 +122,41 @@ class Domain:
         for pattern, value in flat:
             for spec in select(specs, pattern):
                 values[spec.name] = _checked(spec, value)
-        for part in (self.sensing, self.actuation):
+        for group, part in (("sensing", self.sensing), ("actuation", self.actuation)):
             for name in part.__dataclass_fields__:
-                spec = specs[name]
                 if name in values:
-                    raise ParameterError(f"'{name}' is set both under dynamics and under {type(part).__name__}")
-                values[name] = _checked(spec, getattr(part, name))
+                    raise ParameterError(
+                        f"domain '{self.name}': '{name}' is set under dynamics; "
+                        f"set it under {group}"
+                    )
+                values[name] = _checked(specs[name], getattr(part, name))
         return values
 
 
+_PARTS: dict[str, type] = {
+    "name": str,
+    "engine": str,
+    "dynamics": Mapping,
+    "sensing": Sensing,
+    "actuation": Actuation,
+    "randomization": Randomization,
+    "scale_inertia": bool,
+    "options": Mapping,
+}
+
+
+def _article(kind: type) -> str:
+    known = {str: "a text", bool: "true or false", Mapping: "a mapping"}
+    return known.get(kind, f"a {kind.__name__}")
+
+
+def _check_fields(part: Sensing | Actuation) -> None:
+    specs = world_specs()
+    for name in part.__dataclass_fields__:
+        _checked(specs[name], getattr(part, name))
+
+
 def _checked(spec: ParamSpec, value: Any) -> Any:
-    if isinstance(value, str) or value is None:
-        raise ParameterError(f"{spec.name}: got {value!r}; a number in {spec.unit} is needed")
     array = spec.check(value)
     if array.size != spec.size:
         raise ParameterError(f"{spec.name}: got {array.size} numbers; {spec.size} needed")

@@ -17,12 +17,13 @@ class EpisodeInfo:
         episode: Number of the episode in its world.
         return_: Sum of rewards.
         length: Control steps.
-        success: Whether the success test held throughout its window; never for an episode that ended
-            before the window did.
+        success: Whether the success test held throughout its window; never for an episode that
+            ended before the window did.
         terms: Sum of each reward term.
         reason: `time limit`, `terminated` or `diverged`.
         partial: Whether it began in the middle (staggered start) and should not be counted.
-        params: Randomized parameters of the episode.
+        params: Randomized parameters of the episode as they were at its end; those with several
+            components as `name[0]`, `name[1]`, ...
     """
 
     world: int
@@ -42,7 +43,7 @@ class EpisodeBook:
     Attributes:
         episode: Episode number of each world (N,).
         step: Control steps since the episode began (N,).
-        terms: Sum of each reward term (N, K).
+        terms: Sum of each reward term (K, N).
         ok: Whether the success test held so far (N,), bool.
         start: Step at which the episode began (N,), beyond 0 where staggered.
     """
@@ -63,9 +64,11 @@ class EpisodeBook:
         self.episode = np.full(num_worlds, -1, dtype=np.int64)
         self.step = np.zeros(num_worlds, dtype=np.int64)
         self.start = np.zeros(num_worlds, dtype=np.int64)
-        self.terms = np.zeros((num_worlds, len(self.names)))
+        self.terms = np.zeros((len(self.names), num_worlds))
         self.ok = np.ones(num_worlds, dtype=bool)
         self.num_diverged = 0
+        self._one = np.ones(1, dtype=np.int64)
+        self._recount()
 
     def begin(self, mask: np.ndarray, start: np.ndarray) -> None:
         """Begin a new episode in some worlds.
@@ -77,13 +80,25 @@ class EpisodeBook:
         self.episode[mask] += 1
         self.step[mask] = start[mask]
         self.start[mask] = start[mask]
-        self.terms[mask] = 0.0
+        self.terms[:, mask] = 0.0
         self.ok[mask] = True
+        self._recount()
+
+    def advance(self) -> None:
+        """Count one control step in every world."""
+        self.step += self._one
+        self._to_limit -= 1
+        self._to_window -= 1
+
+    @property
+    def due(self) -> bool:
+        """Return whether any world has reached the time limit."""
+        return self._to_limit <= 0
 
     @property
     def judging(self) -> bool:
-        """Return whether any world is inside the success window."""
-        return bool(self.step.max(initial=0) >= self._first)
+        """Return whether any world has reached the success window."""
+        return self._to_window <= 0
 
     def judge(self, success: np.ndarray) -> None:
         """Take the success test of the present step (N,), bool."""
@@ -102,7 +117,7 @@ class EpisodeBook:
             diverged: Whether the physics failed.
         """
         self.num_diverged += int(diverged)
-        terms = self.terms[world]
+        terms = self.terms[:, world]
         return EpisodeInfo(
             world=world,
             episode=int(self.episode[world]),
@@ -112,7 +127,7 @@ class EpisodeBook:
             terms=dict(zip(self.names, (float(t) for t in terms), strict=True)),
             reason=reason,
             partial=bool(self.start[world] > 0),
-            params={name: float(np.ravel(value[world])[0]) for name, value in params.items()},
+            params=_named(params, world),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -131,3 +146,20 @@ class EpisodeBook:
         for name in ("episode", "step", "start", "terms", "ok"):
             getattr(self, name)[...] = arrays[name]
         self.num_diverged = int(arrays["num_diverged"][0])
+        self._recount()
+
+    def _recount(self) -> None:
+        # All worlds advance together, so two plain numbers say when anything can happen next.
+        furthest = int(self.step.max())
+        self._to_limit, self._to_window = self.limit - furthest, self._first - furthest
+
+
+def _named(params: Mapping[str, np.ndarray], world: int) -> dict[str, float]:
+    named = {}
+    for name, value in params.items():
+        numbers = np.ravel(value[world]).tolist()
+        if len(numbers) == 1:
+            named[name] = numbers[0]
+        else:
+            named.update({f"{name}[{i}]": number for i, number in enumerate(numbers)})
+    return named

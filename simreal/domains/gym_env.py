@@ -5,20 +5,26 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from simreal.core.observation import LAST_ACTION
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains.domain import Domain
+from simreal.domains.episodes import EpisodeInfo
 from simreal.domains.vec_env import SimVecEnv
+from simreal.errors import unknown_name
+
+_METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 100}
 
 
 class SimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """Run one world of a task in a domain behind Gymnasium's interface.
 
-    Observation: (dim,) float32, unbounded. Action: (dim,) float32 in [-1, 1]. `info` of the last step of an
-    episode holds `is_success`, `episode_return`, `reason` and the sum of each reward term.
+    Observation: (dim,) float32, bounded where the terms bound it. Action: (dim,) float32 in
+    [-1, 1]. `info` of the last step of an episode holds `is_success`, `episode_return`, `reason`
+    and the sum of each reward term as `reward_terms`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 100}
+    metadata: dict[str, Any] = _METADATA
 
     def __init__(
         self,
@@ -26,7 +32,7 @@ class SimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         task: Task,
         domain: Domain,
         *,
-        seed: int = 0,
+        seed: int | None = None,
         training: bool = False,
         render_mode: str | None = None,
     ) -> None:
@@ -36,21 +42,25 @@ class SimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             robot: The robot.
             task: The task.
             domain: Where it lives.
-            seed: Seed until `reset(seed=...)` gives another.
-            training: Whether some episodes begin at random states.
+            seed: Seed until `reset(seed=...)` gives another; drawn by the system if None.
+            training: Whether some episodes begin at random states, and all are cut as in training.
             render_mode: None or `rgb_array`.
+
+        Raises:
+            UnknownNameError: There is no such render mode.
         """
+        if render_mode not in (None, "rgb_array"):
+            raise unknown_name("render mode", str(render_mode), ("rgb_array",))
         self.render_mode = render_mode
-        self.vec = SimVecEnv(
-            robot, task, domain, 1, seed=seed, training=training, stagger=False
-        )
-        self.metadata = {
-            "render_modes": ["rgb_array"],
-            "render_fps": round(1.0 / task.control_period_s),
-        }
-        dim = self.vec.observation.dim
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (dim,), np.float32)
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self.vec = SimVecEnv(robot, task, domain, 1, seed=seed, training=training, stagger=False)
+        # Instances differ in their control period, hence a dictionary of their own.
+        self.metadata = {**_METADATA, "render_fps": round(1.0 / task.control_period_s)}
+        low, high = self.vec.observation.bounds({LAST_ACTION: (-1.0, 1.0)})
+        self.observation_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.vec.action_map.dim,), np.float32)
+        self._shape = (1, self.vec.action_map.dim)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -73,22 +83,13 @@ class SimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Args:
             action: (dim,), clipped to [-1, 1].
         """
-        result = self.vec.step(action[None, :], autoreset=False)
-        info: dict[str, Any] = {}
-        if result.episodes:
-            episode = result.episodes[0]
-            info = {
-                "is_success": episode.success,
-                "episode_return": episode.return_,
-                "reason": episode.reason,
-                "reward_terms": dict(episode.terms),
-            }
+        result = self.vec.step(np.reshape(action, self._shape), autoreset=False)
         return (
             result.final_obs[0].copy(),
-            float(result.reward[0]),
-            bool(result.terminated[0]),
-            bool(result.truncated[0]),
-            info,
+            result.reward.item(),
+            result.terminated.item(),
+            result.truncated.item(),
+            _info(result.episodes[0]) if result.episodes else {},
         )
 
     def render(self) -> Any:
@@ -98,3 +99,12 @@ class SimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def close(self) -> None:
         """Release the world."""
         self.vec.close()
+
+
+def _info(episode: EpisodeInfo) -> dict[str, Any]:
+    return {
+        "is_success": episode.success,
+        "episode_return": episode.return_,
+        "reason": episode.reason,
+        "reward_terms": dict(episode.terms),
+    }

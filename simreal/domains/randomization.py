@@ -1,22 +1,25 @@
 """Which dynamics parameters are drawn from which distribution, and when.
 
-A draw depends on seed, world, episode and nothing else. Everything that was drawn is available to the
-log, because randomization that nobody sees acting is the field's most repeated failure.
+A draw depends on seed, world, episode, time and the parameter's own name, and on nothing else: the
+same world meets the same mass whatever else is randomized. Everything that was drawn is available
+to the log, because randomization that nobody sees acting is the field's most repeated failure.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from simreal.core.distributions import Distribution
 from simreal.core.params import DynamicsParams, ParamSpec, flatten, select
 from simreal.core.seeding import Stream, generator
-from simreal.errors import ParameterError
+from simreal.errors import ParameterError, unknown_name
 
 Mode = Literal["set", "scale", "add"]
 When = Literal["startup", "reset", "interval", "step"]
+
+_REACH = 6.0  # standard deviations at which a distribution without ends is cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +27,12 @@ class Randomized:
     """Say how one parameter, or one kind of parameters, is randomized.
 
     Attributes:
-        distribution: What is drawn, one number per world and parameter.
-        mode: The number is the value itself (`set`), a factor on the domain's value (`scale`), or an
-            addition to it (`add`).
-        when: Once per world (`startup`), at every episode (`reset`), every `interval_s`, or every step.
+        distribution: What is drawn. A distribution without ends is cut at six standard deviations.
+        mode: The number is the value itself (`set`), a factor on the domain's value (`scale`), or
+            an addition to it (`add`). Of a parameter with several components a factor scales all
+            alike, so that an inertia stays one; otherwise each component gets its own number.
+        when: Once per world (`startup`), at every episode (`reset`), every `interval_s`, or every
+            step.
         interval_s: Time between draws for `when="interval"` [s].
     """
 
@@ -37,13 +42,24 @@ class Randomized:
     interval_s: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the interval.
+        """Check every part.
 
         Raises:
-            ParameterError: The interval is not positive.
+            UnknownNameError: Mode or time are unknown.
+            ParameterError: The distribution is none, or the interval is not a positive time.
         """
-        if self.when == "interval" and not self.interval_s > 0:
-            raise ParameterError(f"interval_s is {self.interval_s}; a positive time is needed")
+        if not isinstance(self.distribution, Distribution):
+            raise ParameterError(
+                f"distribution is {self.distribution!r}; one of one number is needed, for instance "
+                "Uniform(low=0.9, high=1.1)"
+            )
+        if self.mode not in get_args(Mode):
+            raise unknown_name("mode of a randomization", str(self.mode), get_args(Mode))
+        if self.when not in get_args(When):
+            raise unknown_name("time of a randomization", str(self.when), get_args(When))
+        seconds = self.interval_s
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+            raise ParameterError(f"interval_s is {seconds!r}; a positive time is needed")
 
 
 @dataclass(frozen=True)
@@ -52,11 +68,19 @@ class Randomization:
 
     Attributes:
         params: Nested as in a configuration file (`{"mass": {"*": Randomized(...)}}`) or flat
-            (`{"mass.upper_link": ...}`). `kind: {"*": ...}` means every target of a kind, each drawn
-            independently.
+            (`{"mass.upper_link": ...}`). `kind: {"*": ...}` means every target of a kind, each
+            drawn independently.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that every leaf is a rule.
+
+        Raises:
+            ParameterError: It is no mapping, or a leaf is not a `Randomized`.
+        """
+        _ = self.flat
 
     @property
     def flat(self) -> dict[str, Randomized]:
@@ -69,7 +93,8 @@ class Randomization:
         for name, rule in flat.items():
             if not isinstance(rule, Randomized):
                 raise ParameterError(
-                    f"randomization of '{name}' is {rule!r}; a Randomized(distribution=...) is needed"
+                    f"randomization of '{name}' is {rule!r}; "
+                    "a Randomized(distribution=...) is needed"
                 )
         return flat
 
@@ -80,7 +105,7 @@ class Randomization:
             specs: The robot's catalogue.
 
         Raises:
-            ParameterError: A pattern matches nothing, or a parameter has several components.
+            ParameterError: A pattern matches nothing.
         """
         rules: dict[str, Randomized] = {}
         ordered = sorted(self.flat.items(), key=lambda item: not item[0].endswith(".*"))
@@ -109,6 +134,10 @@ class Sampler:
             fixed: Values of the domain that replace the nominal ones.
             num_worlds: N.
             seed: Seed of the run.
+
+        Raises:
+            ParameterError: A pattern matches nothing, a draw could be out of bounds, or a factor
+                could change nothing because the value it scales is 0.
         """
         self.rules = randomization.resolve(specs)
         self.specs = specs
@@ -145,33 +174,54 @@ class Sampler:
             block: Number of the draw within the episode (N,): 0 at its beginning.
             stream: Purpose of the random numbers.
         """
-        for world in np.flatnonzero(mask):
-            rng = generator(self.seed, int(world), int(episode[world]), stream, int(block[world]))
+        for world in np.flatnonzero(mask).tolist():
+            at = (self.seed, world, int(episode[world]), stream, int(block[world]))
             for name in names:
                 rule, base = self.rules[name], self.base[name]
-                drawn = rule.distribution.sample(rng, base.size)
+                count = 1 if rule.mode == "scale" else base.size
+                drawn = rule.distribution.sample(generator(*at, label=name), count)
+                drawn = np.clip(drawn, *_ends(rule.distribution))
                 self.values[name][world] = _combine(rule.mode, base, drawn)
 
     def params(self, names: Sequence[str]) -> DynamicsParams:
         """Return the present values of some parameters for all worlds."""
-        return DynamicsParams(self.specs, {name: self.values[name] for name in names}, self.num_worlds)
+        values = {name: self.values[name] for name in names}
+        return DynamicsParams(self.specs, values, self.num_worlds)
+
+    def reach(self, name: str) -> tuple[float, float]:
+        """Return the least and the greatest value that a parameter can be drawn as."""
+        rule, base = self.rules[name], self.base[name]
+        ends = [_combine(rule.mode, base, np.array(end)) for end in _ends(rule.distribution)]
+        return float(np.min(ends)), float(np.max(ends))
 
     def _check_bounds(self, name: str) -> None:
         rule, spec = self.rules[name], self.specs[name]
-        low, high = rule.distribution.support
-        ends = np.array([_combine(rule.mode, self.base[name], np.array(e)) for e in (low, high)])
-        if rule.distribution.__class__.__name__ == "Normal":
-            return  # unbounded support: each draw is checked instead
-        if np.any(ends < spec.low) or np.any(ends > spec.high):
+        if rule.mode == "scale" and not self.base[name].any():
             raise ParameterError(
-                f"randomization of '{name}' reaches from {ends.min():.6g} to {ends.max():.6g} {spec.unit}, "
-                f"outside its hard bounds [{spec.low:.6g}, {spec.high:.6g}]; narrow {rule.distribution!r}"
+                f"randomization of '{name}' scales 0 {spec.unit}, which changes nothing; "
+                'use mode "set" or "add", or give the domain a value other than 0'
             )
+        low, high = self.reach(name)
+        if low < spec.low or high > spec.high:
+            raise ParameterError(
+                f"randomization of '{name}' reaches from {low:.6g} to {high:.6g} {spec.unit}, "
+                f"outside its hard bounds [{spec.low:.6g}, {spec.high:.6g}]; "
+                f"narrow {rule.distribution!r}"
+            )
+
+
+def _ends(distribution: Distribution) -> tuple[float, float]:
+    """Return between what draws lie, finite."""
+    low, high = distribution.support
+    if np.isfinite(low) and np.isfinite(high):
+        return low, high
+    spread = _REACH * distribution.std
+    return max(low, distribution.mean - spread), min(high, distribution.mean + spread)
 
 
 def _combine(mode: Mode, base: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     if mode == "scale":
-        return base * drawn
+        return np.asarray(base * drawn)
     if mode == "add":
-        return base + drawn
+        return np.asarray(base + drawn)
     return np.broadcast_to(drawn, base.shape).astype(np.float64)

@@ -1,4 +1,7 @@
-"""Run a policy for whole episodes: the one loop that evaluation, checkpoint choice and golden vectors use."""
+"""Run a policy for whole episodes: the one loop of evaluation and of the choice of checkpoints.
+
+Episodes are counted per world and not in the order they end, since the short ones end first.
+"""
 
 from collections.abc import Callable
 
@@ -20,20 +23,25 @@ def run_episodes(env: SimVecEnv, act: Act, num_episodes: int, seed: int) -> list
     often.
 
     Args:
-        env: Worlds; `num_episodes` is a multiple of their number.
+        env: Worlds whose episodes begin at their beginning (not staggered).
         act: The policy.
-        num_episodes: Episodes to run.
+        num_episodes: Episodes to run, a multiple of the number of worlds.
         seed: Seed of the worlds.
 
     Returns:
         One summary per episode, ordered by world and episode.
 
     Raises:
-        ConfigError: The episodes cannot be spread evenly over the worlds.
+        ConfigError: The episodes cannot be spread evenly over the worlds, or begin in the middle.
     """
+    if env.staggered:
+        raise ConfigError(
+            "the environment's first episodes begin at random steps; build it with stagger=False"
+        )
     if num_episodes < 1 or num_episodes % env.num_worlds:
         raise ConfigError(
-            f"num_episodes is {num_episodes}; a positive multiple of the {env.num_worlds} worlds is needed"
+            f"num_episodes is {num_episodes}; "
+            f"a positive multiple of the {env.num_worlds} worlds is needed"
         )
     each = num_episodes // env.num_worlds
     obs = env.reset(seed)

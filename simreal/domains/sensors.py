@@ -1,8 +1,10 @@
 """What the sensors make of the truth: delay, bias, noise, quantization and dropout of raw signals.
 
-Signals are corrupted before any observation term sees them, as on a robot. Where nothing is corrupted
-the truth is passed through without a copy.
+Signals are corrupted before any observation term sees them, as on a robot. Where nothing is
+corrupted the truth is passed through without a copy.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,7 +20,9 @@ class Sensors:
         ring: Samples of the last control steps, newest first (R, N, D), for delays beyond one step.
     """
 
-    def __init__(self, layout: State, ticks: int, tick_s: float, max_delay_s: float, seed: int) -> None:
+    def __init__(
+        self, layout: State, *, ticks: int, tick_s: float, max_delay_s: float, seed: int
+    ) -> None:
         """Allocate buffers.
 
         Args:
@@ -32,12 +36,13 @@ class Sensors:
         self.measured = layout.like()
         self._joints = layout.num_joints
         self._worlds = np.arange(layout.num_worlds)
-        depth = 1 + round(max_delay_s / tick_s) // ticks
+        depth = 1 + int(np.rint(max_delay_s / tick_s)) // ticks
         self.ring = np.zeros((depth, *layout.buffer.shape))
         self.sample_tick: np.ndarray | None = None
         self._steps_back = np.zeros(layout.num_worlds, dtype=np.intp)
-        self._noise = NoiseBlocks(seed, layout.num_worlds, 2 * self._joints, Stream.SENSING, uniform=False)
-        self._chance = NoiseBlocks(seed, layout.num_worlds, 1, Stream.DROPOUT, uniform=True)
+        worlds, width = layout.num_worlds, 2 * self._joints
+        self._noise = NoiseBlocks(seed, worlds, width, Stream.SENSING, uniform=False)
+        self._chance = NoiseBlocks(seed, worlds, 1, Stream.DROPOUT, uniform=True)
         self._std: np.ndarray | None = None
         self._bias: np.ndarray | None = None
         self._grid: np.ndarray | None = None
@@ -49,7 +54,7 @@ class Sensors:
         nothing = (self.sample_tick, self._std, self._bias, self._grid, self._dropout)
         return all(part is None for part in nothing)
 
-    def configure(self, values: dict[str, np.ndarray]) -> None:
+    def configure(self, values: Mapping[str, np.ndarray]) -> None:
         """Set the sensor parameters of every world.
 
         Args:
@@ -75,8 +80,8 @@ class Sensors:
         """Measure after a control step.
 
         Args:
-            sample: The state at the tick the sensors were read; it is returned itself where nothing is
-                corrupted.
+            sample: The state at the tick the sensors were read; it is returned itself where nothing
+                is corrupted.
             episode: Episode number (N,).
             step: Step number (N,).
         """
@@ -93,7 +98,9 @@ class Sensors:
         self.measured.buffer[...] = fresh
         return self.measured
 
-    def restart(self, truth: State, mask: np.ndarray, episode: np.ndarray, step: np.ndarray) -> State:
+    def restart(
+        self, truth: State, mask: np.ndarray, episode: np.ndarray, step: np.ndarray
+    ) -> State:
         """Measure the first state of an episode in some worlds.
 
         Args:

@@ -1,7 +1,8 @@
 """A simulated robot behind the controller's interface, in simulated time.
 
-What a controller sees of it is what it would see of hardware: raw signals with noise and delay, commands
-by joint name, and a clock. Time passes only while the controller sleeps, so a run is exact and quick.
+What a controller sees of it is what it would see of hardware: raw signals with noise and delay,
+commands by joint name, and a clock. Time passes only while the controller sleeps, so a run is exact
+and quick.
 """
 
 from collections.abc import Mapping

@@ -1,39 +1,33 @@
 """The runtime of a domain: N worlds of one robot and task, stepped together.
 
-It owns what is neither physics nor task: random numbers, randomization, sensing, actuation, history,
-episodes and autoreset. Everything is an array with one row per world; a control step costs a fixed
-number of array operations, whatever N is, so that the physics stays the larger part even for one world.
+It owns what is neither physics nor task: random numbers, randomization, sensing, actuation,
+history, episodes and autoreset. Everything is an array with one row per world; a control step costs
+a fixed number of array operations, whatever N is, so that the physics stays the larger part even
+for one world. What happens rarely (the end of an episode, a diverged world) is found by one
+comparison of plain numbers.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from simreal.core.action import ActionMap
+from simreal.core.arrays import NUMPY
 from simreal.core.observation import LAST_ACTION, ObservationPipeline
 from simreal.core.params import catalogue
 from simreal.core.robot import Robot
-from simreal.core.seeding import Stream, generator
+from simreal.core.seeding import Stream, check_seed, generator
 from simreal.core.state import State
 from simreal.core.task import Task
-from simreal.domains.actuators import CommandLine
 from simreal.domains.domain import Domain
 from simreal.domains.episodes import EpisodeBook, EpisodeInfo
+from simreal.domains.fit import check_robot, check_task
 from simreal.domains.randomization import Sampler
-from simreal.domains.sensors import Sensors
+from simreal.domains.wiring import Wiring
 from simreal.engines import EngineSpec, make_engine
-from simreal.errors import ConfigError, EngineError
-
-_SENSING = (
-    "joint_pos_noise",
-    "joint_vel_noise",
-    "joint_pos_bias",
-    "joint_pos_resolution",
-    "measurement_delay",
-    "dropout",
-)
-_ACTUATION = ("command_delay", "torque_noise")
+from simreal.errors import CheckpointError, ConfigError, EngineError
 
 
 class StepResult(NamedTuple):
@@ -94,38 +88,34 @@ class SimVecEnv:
 
         Raises:
             ConfigError: Robot and task do not fit, or the batch is empty.
-            ParameterError: The domain asks for a parameter that does not exist or cannot be applied.
+            ParameterError: The domain asks for a parameter that does not exist or cannot be
+                applied.
         """
         if num_worlds < 1 or workers < 1:
-            raise ConfigError(f"num_worlds is {num_worlds}, workers {workers}; at least 1 each needed")
-        if task.robot_names and robot.name not in task.robot_names:
             raise ConfigError(
-                f"task '{task.name}' is written for robot {', '.join(task.robot_names)}, "
-                f"got '{robot.name}'; choose one of them or write a task for this robot"
+                f"num_worlds is {num_worlds}, workers {workers}; at least 1 each needed"
             )
+        check_robot(task, robot)
         self.robot, self.task, self.domain = robot, task, domain
-        self.num_worlds, self.seed, self.training = num_worlds, seed, training
-        self._stagger = training if stagger is None else stagger
+        self.num_worlds, self.seed, self.training = num_worlds, check_seed(seed), training
+        self.staggered = training if stagger is None else stagger
         self._specs = catalogue(robot)
         fixed = domain.fixed(robot)
         self._sampler = Sampler(domain.randomization, self._specs, fixed, num_worlds, seed)
         rules = self._sampler.rules
-        self._changing = any(rule.when in ("interval", "step") for rule in rules.values())
-        self._kit_randomized = any(name in rules for name in (*_SENSING, *_ACTUATION))
+        self._engine_params = tuple(n for n in rules if self._specs[n].owner == "engine")
+        self._changing = self._sampler.names("interval", "step")
+        self.action_map = ActionMap(task.action(robot), robot)
+        names = signal_names(robot, task)
+        self.observation = ObservationPipeline(task.observation(robot), names, num_worlds)
         self._build_engine(fixed, workers)
-        self.truth, self._previous = self.engine.new_state(), self.engine.new_state()
-        self._sample = self.engine.new_state()
-        self._build_interface(fixed)
-        self.book = EpisodeBook(task, num_worlds, training=training)
-        self._all = np.ones(num_worlds, dtype=bool)
-        self._obs = [np.zeros((num_worlds, self.observation.dim), np.float32) for _ in range(2)]
-        self._final = [np.zeros((num_worlds, self.observation.dim), np.float32) for _ in range(2)]
-        self._flip = 0
-        self._ready = False
+        try:
+            self._allocate(fixed)
+        except BaseException:
+            self.close()
+            raise
 
     def _build_engine(self, fixed: Mapping[str, Any], workers: int) -> None:
-        rules = self._sampler.rules
-        engine_params = tuple(n for n in rules if self._specs[n].owner == "engine")
         spec = EngineSpec(
             robot=self.robot,
             num_worlds=self.num_worlds,
@@ -134,38 +124,30 @@ class SimVecEnv:
             bodies=self.task.bodies,
             contacts=self.task.contacts,
             ground=self.task.ground,
-            params=engine_params,
+            params=self._engine_params,
             fixed={n: v for n, v in fixed.items() if self._specs[n].owner == "engine"},
             scale_inertia=self.domain.scale_inertia,
             options=self.domain.options,
         )
         self.engine = make_engine(self.domain.engine, spec, workers=workers)
 
-    def _build_interface(self, fixed: Mapping[str, Any]) -> None:
-        task, n = self.task, self.num_worlds
-        self.action_map = ActionMap(task.action(self.robot), self.robot)
-        names = signal_names(self.robot, task)
-        self.observation = ObservationPipeline(task.observation(self.robot), names, n)
-        self._kit: dict[str, np.ndarray] = {
-            name: np.full(n, float(fixed[name])) for name in (*_SENSING, *_ACTUATION)
-        }
-        delay = self._largest("command_delay")
-        self._line = CommandLine(n, self.action_map.idle, task.ticks, task.tick_s, delay, self.seed)
-        delay = self._largest("measurement_delay")
-        self._sensors = Sensors(self.truth, task.ticks, task.tick_s, delay, self.seed)
+    def _allocate(self, fixed: Mapping[str, Any]) -> None:
+        task, n, dim = self.task, self.num_worlds, self.observation.dim
+        self.truth, self._previous, self._sample = (self.engine.new_state() for _ in range(3))
+        self.engine.read(self.truth)
+        check_task(task, self.truth, self.action_map.dim)
+        self._wiring = Wiring(self.robot, task, self.action_map, self.truth, self._sampler, fixed)
+        self.book = EpisodeBook(task, n, training=self.training)
+        self._all, self._none = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
+        self._none.flags.writeable = False
         self._command = np.tile(self.action_map.idle, (n, 1))
-        self._action = np.zeros((n, self.action_map.dim))
-        self._last_action = np.zeros((n, self.action_map.dim))
-        self._rewards = np.zeros((n, len(task.reward_names)))
-
-    def _largest(self, name: str) -> float:
-        largest = float(self._kit[name].max())
-        if name not in self._sampler.rules:
-            return largest
-        rule, base = self._sampler.rules[name], largest
-        high = rule.distribution.support[1]
-        scaled = {"set": high, "scale": base * high, "add": base + high}[rule.mode]
-        return min(float(scaled), self._specs[name].high)
+        self._action, self._last_action = (np.zeros((n, self.action_map.dim)) for _ in range(2))
+        self._rewards = np.zeros((len(task.reward_names), n))
+        self._obs, self._final = (
+            [np.zeros((n, dim), dtype=np.float32) for _ in range(2)] for _ in range(2)
+        )
+        self._flip = 0
+        self._ready = False
 
     # ------------------------------------------------------------------ reset
 
@@ -183,48 +165,42 @@ class SimVecEnv:
         if int(self.book.episode[0]) < 0:
             self._draw(self._sampler.names("startup"), self._all, Stream.STARTUP)
         start = np.zeros(self.num_worlds, dtype=np.int64)
-        if self._stagger and int(self.book.episode[0]) < 0:
+        if self.staggered and int(self.book.episode[0]) < 0:
             for world in range(self.num_worlds):
                 rng = generator(self.seed, world, 0, Stream.STAGGER)
                 start[world] = rng.integers(0, self.book.limit)
         self._restart(self._all, start)
         self._ready = True
-        return self.observation.emit(self._next(self._obs))
+        return self.observation.emit(self._obs[self._flip])
 
     def _reseed(self, seed: int) -> None:
-        if seed < 0:
-            raise ConfigError(f"seed is {seed}; a number >= 0 is needed")
-        self.seed = self._sampler.seed = seed
-        self._line.reseed(seed)
-        self._sensors.reseed(seed)
+        self.seed = self._sampler.seed = check_seed(seed)
+        self._wiring.reseed(seed)
         self.book.episode[:] = -1
 
     def _restart(self, mask: np.ndarray, start: np.ndarray) -> None:
         self.book.begin(mask, start)
-        names = self._sampler.names("reset", "interval", "step")
-        self._draw(names, mask, Stream.DYNAMICS)
-        if int(self.book.episode.max()) == 0 or self._kit_randomized:
-            self._line.configure(self._kit["command_delay"], self._kit["torque_noise"])
-            self._sensors.configure(self._kit)
+        self._draw(self._sampler.names("reset", "interval", "step"), mask, Stream.DYNAMICS)
         joint_pos, joint_vel = self._initial(mask)
         self.engine.reset(mask, joint_pos, joint_vel)
         self.engine.read(self.truth)
-        self._line.restart(mask)
+        wiring, book = self._wiring, self.book
+        wiring.line.restart(mask)
         self._action[mask] = 0.0
         self._last_action[mask] = 0.0
-        measured = self._sensors.restart(self.truth, mask, self.book.episode, self.book.step)
+        measured = wiring.sensors.restart(self.truth, mask, book.episode, book.step)
         self.observation.restart(self._signals(measured), mask)
 
     def _initial(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n, joints = self.num_worlds, self.robot.num_joints
         worlds = np.flatnonzero(mask)
         draws = np.empty((worlds.size, self.task.num_draws))
-        for row, world in enumerate(worlds):
-            rng = generator(self.seed, int(world), int(self.book.episode[world]), Stream.INITIAL)
+        for row, world in enumerate(worlds.tolist()):
+            rng = generator(self.seed, world, int(self.book.episode[world]), Stream.INITIAL)
             draws[row] = rng.random(self.task.num_draws)
         joint_pos, joint_vel = np.zeros((n, joints)), np.zeros((n, joints))
         explore = self.task.explore if self.training else 0.0
-        joint_pos[worlds], joint_vel[worlds] = self.task.initial(np, draws, explore)
+        joint_pos[worlds], joint_vel[worlds] = self.task.initial(NUMPY, draws, explore)
         return joint_pos, joint_vel
 
     def _draw(self, names: tuple[str, ...], mask: np.ndarray, stream: Stream) -> None:
@@ -234,11 +210,13 @@ class SimVecEnv:
         block = np.zeros_like(episode) if stream is Stream.STARTUP else self.book.step
         self._sampler.draw(names, mask, episode, block, stream)
         drawn = self._sampler.params(names)
-        for name in names:
-            if name in self._kit:
-                self._kit[name][mask] = drawn[name][mask]
-        engine = tuple(n for n in names if self._specs[n].owner == "engine")
-        if engine:
+        wired = [name for name in names if name in self._wiring.values]
+        for name in wired:
+            self._wiring.take(name, drawn[name], mask)
+        if wired:
+            self._wiring.configure()
+        if len(wired) < len(names):
+            engine = tuple(name for name in names if name not in wired)
             self.engine.apply(self._sampler.params(engine), mask)
 
     # ------------------------------------------------------------------- step
@@ -254,46 +232,56 @@ class SimVecEnv:
             Views that stay valid until the step after the next.
 
         Raises:
-            EngineError: `reset` was not called, or an action is not finite.
+            EngineError: `reset` was not called, or an action has another shape or is not a number.
         """
         if not self._ready:
             raise EngineError("step before reset: call reset() first")
         self._act(actions)
         diverged = self._advance()
-        rewards, total = self._judge(diverged)
-        terminated = self.task.terminated(np, self.truth)
-        if terminated is None:
-            terminated = np.zeros(self.num_worlds, dtype=bool)
+        reward = self._judge(diverged)
+        terminated = self.task.terminated(NUMPY, self.truth)
+        final = self._observe(diverged)
+        if terminated is None and diverged is None and not self.book.due:
+            return StepResult(final, reward, self._none, self._none, final, [])
+        ended = self._none if terminated is None else np.asarray(terminated)
         if diverged is not None:
-            terminated = terminated | diverged
-        truncated = (self.book.step >= self.book.limit) & ~terminated
-        final = self._observe()
-        done = terminated | truncated
+            ended = ended | diverged
+        truncated = (self.book.step >= self.book.limit) & ~ended
+        done = ended | truncated
         if not done.any():
-            return StepResult(final, total, terminated, truncated, final, [])
-        episodes = self._close(done, terminated, diverged)
+            return StepResult(final, reward, ended, truncated, final, [])
+        episodes = self._close(done, ended, diverged)
         obs = final
         if autoreset:
             self._restart(done, np.zeros(self.num_worlds, dtype=np.int64))
-            obs = self.observation.emit(self._next(self._obs))
-        return StepResult(obs, total, terminated, truncated, final, episodes)
+            obs = self.observation.emit(self._obs[self._flip])
+        return StepResult(obs, reward, ended, truncated, final, episodes)
 
     def _act(self, actions: np.ndarray) -> None:
-        self._last_action[...] = self._action
-        np.clip(actions, -1.0, 1.0, out=self._action)
-        total = float(self._action.sum())
-        if total != total:  # NaN: clip has removed the infinities
-            world = int(np.flatnonzero(~np.isfinite(self._action).all(axis=1))[0])
+        if np.shape(actions) != self._action.shape:
+            raise EngineError(
+                f"actions have shape {np.shape(actions)}; {self._action.shape} is needed: "
+                "one row per world"
+            )
+        self._action, self._last_action = self._last_action, self._action
+        action = self._action
+        action[...] = actions
+        np.maximum(action, -1.0, out=action)
+        np.minimum(action, 1.0, out=action)
+        flat = action.reshape(-1)
+        if math.isnan(flat.dot(flat)):  # the limits have removed the infinities
+            world = int(np.flatnonzero(np.isnan(action).any(axis=1))[0])
             raise EngineError(f"action of world {world} is not a number; the policy has diverged")
-        self.action_map.command(self._action, self._command)
+        self.action_map.command(action, self._command)
 
     def _advance(self) -> np.ndarray | None:
-        book = self.book
-        schedule = self._line.push(self._command, book.episode, book.step)
-        self.engine.step(schedule, self._sensors.sample_tick)
+        """Advance the physics and return which worlds diverged (N,), or None where none did."""
+        book, wiring = self.book, self._wiring
+        schedule = wiring.line.push(self._command, book.episode, book.step)
+        self.engine.step(schedule, wiring.sensors.sample_tick)
         self.truth, self._previous = self._previous, self.truth
         self.engine.read(self.truth)
-        book.step += 1
+        book.advance()
         if self._changing:
             self._redraw()
         health = self.engine.health(self.truth)
@@ -304,37 +292,36 @@ class SimVecEnv:
 
     def _redraw(self) -> None:
         period = self.task.control_period_s
-        for name, rule in self._sampler.rules.items():
-            if rule.when not in ("interval", "step"):
-                continue
+        for name in self._changing:
+            rule = self._sampler.rules[name]
             every = 1 if rule.when == "step" else max(1, round(rule.interval_s / period))
-            due = self.book.step % every == 0
-            self._draw((name,), due, Stream.DYNAMICS)
-            if name in self._kit:
-                self._line.configure(self._kit["command_delay"], self._kit["torque_noise"])
-                self._sensors.configure(self._kit)
+            self._draw((name,), self.book.step % every == 0, Stream.DYNAMICS)
 
-    def _judge(self, diverged: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        terms = self.task.reward(np, self._previous, self.truth, self._action, self._last_action)
-        rewards = self._rewards
-        for column, term in enumerate(terms):
-            rewards[:, column] = term
+    def _judge(self, diverged: np.ndarray | None) -> np.ndarray:
+        """Count reward terms and success, and return the reward (N,)."""
+        rewards, action, last = self._rewards, self._action, self._last_action
+        terms = self.task.reward(NUMPY, self._previous, self.truth, action, last)
+        for row, term in zip(rewards, terms, strict=True):
+            row[...] = term
         if diverged is not None:
-            rewards[diverged] = 0.0
+            rewards[:, diverged] = 0.0
         self.book.terms += rewards
         if self.book.judging:
-            success = self.task.success(np, self.truth)
+            success = self.task.success(NUMPY, self.truth)
             self.book.judge(success if diverged is None else success & ~diverged)
-        return rewards, rewards.sum(axis=1)
+        return np.asarray(np.add.reduce(rewards, axis=0))
 
-    def _observe(self) -> np.ndarray:
-        if self._sensors.ideal:
-            measured = self.truth
-        else:
+    def _observe(self, diverged: np.ndarray | None) -> np.ndarray:
+        sensors, book = self._wiring.sensors, self.book
+        measured = self.truth
+        if not sensors.ideal:
             self.engine.sample(self._sample)
-            measured = self._sensors.measure(self._sample, self.book.episode, self.book.step)
+            if diverged is not None:  # no sensor gives what is not a number
+                self._sample.copy_from(self.truth, diverged)
+            measured = sensors.measure(self._sample, book.episode, book.step)
         self.observation.push(self._signals(measured))
-        return self.observation.emit(self._next(self._final))
+        self._flip ^= 1
+        return self.observation.emit(self._final[self._flip])
 
     def _signals(self, measured: State) -> dict[str, np.ndarray]:
         return {
@@ -347,26 +334,20 @@ class SimVecEnv:
         self, done: np.ndarray, terminated: np.ndarray, diverged: np.ndarray | None
     ) -> list[EpisodeInfo]:
         episodes = []
-        for world in np.flatnonzero(done):
+        for world in np.flatnonzero(done).tolist():
             lost = diverged is not None and bool(diverged[world])
             reason = "diverged" if lost else "terminated" if terminated[world] else "time limit"
-            episodes.append(
-                self.book.summary(int(world), reason, self._sampler.values, diverged=lost)
-            )
+            params = self._sampler.values
+            episodes.append(self.book.summary(world, reason, params, diverged=lost))
         return episodes
-
-    def _next(self, pair: list[np.ndarray]) -> np.ndarray:
-        if pair is self._final:
-            self._flip ^= 1
-        return pair[self._flip]
 
     # ------------------------------------------------------- checkpoint, close
 
     @property
     def signals(self) -> dict[str, np.ndarray]:
         """Return the raw signals of the last measurement, as a robot would give them (N, k)."""
-        measured = self.truth if self._sensors.ideal else self._sensors.measured
-        signals = self._signals(measured)
+        sensors = self._wiring.sensors
+        signals = self._signals(self.truth if sensors.ideal else sensors.measured)
         return {name: signals[name] for name in ("joint_pos", "joint_vel")}
 
     @property
@@ -379,43 +360,50 @@ class SimVecEnv:
         state = {f"engine.{k}": v for k, v in self.engine.get_state().items()}
         state.update({f"book.{k}": v for k, v in self.book.arrays().items()})
         state.update({f"params.{k}": v for k, v in self._sampler.values.items()})
-        state.update({f"kit.{k}": v for k, v in self._kit.items()})
+        state.update({f"wiring.{k}": v for k, v in self._wiring.arrays().items()})
         state["history"] = self.observation.history
-        state["commands"] = self._line.ring
-        state["samples"] = self._sensors.ring
-        state["measured"] = self._sensors.measured.buffer
-        state["action"] = self._action
-        state["last_action"] = self._last_action
-        state["seed"] = np.array([self.seed], dtype=np.int64)
-        return {name: np.array(value) for name, value in state.items()}
+        state["action"], state["last_action"] = self._action, self._last_action
+        # A copy of each, since the run goes on in the originals.
+        state = {name: np.array(value) for name, value in state.items()}
+        state["seed"] = np.array([self.seed], dtype=np.uint64)
+        return state
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> np.ndarray:
         """Restore what `get_state` returned.
 
+        Args:
+            state: Of an environment built with the same arguments.
+
         Returns:
             The observation that stood then (N, dim) float32.
+
+        Raises:
+            CheckpointError: It is of an environment with other worlds, task or randomization.
         """
+        self._check_state(state)
         self._reseed(int(state["seed"][0]))
         for name, values in self._sampler.values.items():
             values[...] = state[f"params.{name}"]
-        engine = tuple(n for n in self._sampler.rules if self._specs[n].owner == "engine")
-        if engine:
-            self.engine.apply(self._sampler.params(engine), self._all)
-        for name, values in self._kit.items():
-            values[...] = state[f"kit.{name}"]
-        self.book.restore({k[5:]: v for k, v in state.items() if k.startswith("book.")})
-        self._line.configure(self._kit["command_delay"], self._kit["torque_noise"])
-        self._sensors.configure(self._kit)
-        self._line.ring[...] = state["commands"]
-        self._sensors.ring[...] = state["samples"]
-        self._sensors.measured.buffer[...] = state["measured"]
+        if self._engine_params:
+            self.engine.apply(self._sampler.params(self._engine_params), self._all)
+        self.book.restore(_part(state, "book."))
+        self._wiring.restore(_part(state, "wiring."))
         self.observation.restore(state["history"])
         self._action[...] = state["action"]
         self._last_action[...] = state["last_action"]
-        self.engine.set_state({k[7:]: v for k, v in state.items() if k.startswith("engine.")})
+        self.engine.set_state(_part(state, "engine."))
         self.engine.read(self.truth)
         self._ready = True
-        return self.observation.emit(self._next(self._obs))
+        return self.observation.emit(self._obs[self._flip])
+
+    def _check_state(self, state: Mapping[str, np.ndarray]) -> None:
+        for name, own in self.get_state().items():
+            seen = state[name].shape if name in state else "nothing"
+            if seen != own.shape:
+                raise CheckpointError(
+                    f"environment state '{name}' has shape {seen}; {own.shape} is needed: it is of "
+                    "an environment with other worlds, task or randomization"
+                )
 
     def render(self, world: int = 0, width: int = 320, height: int = 240) -> np.ndarray:
         """Return a picture of one world (H, W, 3), uint8."""
@@ -424,6 +412,10 @@ class SimVecEnv:
     def close(self) -> None:
         """Release the engine. Safe to call twice."""
         self.engine.close()
+
+
+def _part(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}
 
 
 def signal_names(robot: Robot, task: Task) -> dict[str, tuple[str, ...]]:

@@ -88,9 +88,8 @@ class MuJoCoEngine(Engine):
         worlds = np.flatnonzero(mask)
         if worlds.size == 0:
             return
-        # Clears time, controls and the solver's warm start, and puts a floating base back.
+        # Clears time, controls, warnings and the solver's warm start; puts a floating base back.
         self._guarded(lambda: self._batch.reset(worlds, stage=_NOTHING))
-        self._batch.warning[worlds] = 0
         self._failed[worlds] = False
         self._qpos[worlds[:, None], self._at.joint_qpos] = joint_pos[worlds]
         self._qvel[worlds[:, None], self._at.joint_dof] = joint_vel[worlds]
@@ -173,8 +172,6 @@ class MuJoCoEngine(Engine):
             )
         self._batch.state[...] = state["integration"]
         self._refresh(np.arange(self.num_worlds))
-        # Computing the stages may touch the warm start, which belongs to the state.
-        self._batch.state[...] = state["integration"]
         self._batch.warning[...] = state["warning"]
         self._sample.buffer[...] = state["sample"]
         self._sampling = bool(state["sampling"])

@@ -2,7 +2,8 @@
 
 Bullet holds Python's lock while it steps, so threads gain nothing, and several robots in one client
 are slower than several clients. What remains is to call it as little as possible: per world and
-control step, one motor call and one step per tick, and one batched read. More processes are the
+control step, one motor call and one step per tick (see `pybullet_drive` for when even that is too
+often), and one batched read. More processes are the
 business of `simreal.engines.workers`.
 
 Integration is semi-implicit Euler at the tick; joint damping is explicit, dry friction implicit.
@@ -65,8 +66,10 @@ class PyBulletEngine(Engine):
         self._now, self._sampled = self.new_state(), self.new_state()
         self._sampled_early = False
         self._tick = np.zeros(spec.num_worlds, dtype=np.int64)
+        self._ticks = np.full(spec.num_worlds, spec.ticks)
+        self._states = p.getJointStates if self.robot.num_joints else _no_states
         self._command_shape = (spec.ticks, spec.num_worlds, self.robot.num_actuators)
-        self._drive = Drive(self.robot)
+        self._drive = Drive(self.robot, spec.tick_s, spec.ticks)
         self._build()
         self.exact_state = self.robot.fixed_base and not self._can_touch()
         pose = np.tile(self.robot.default_pose, (spec.num_worlds, 1))
@@ -106,31 +109,21 @@ class PyBulletEngine(Engine):
                 actuators].
             sample_tick: After how many ticks the sensors of each world are read (N,), 1 to K.
         """
-        ticks, push = self.spec.ticks, self._drive.push
-        states = p.getJointStates if self.robot.num_joints else _no_states
         if commands.shape != self._command_shape:
             raise EngineError(
                 f"commands have shape {commands.shape}; "
                 f"ticks, worlds, actuators {self._command_shape} needed"
             )
-        early = None if sample_tick is None else sample_tick.tolist()
-        found: list[Any] = []
-        seen: list[Any] = []
-        for world, (hot, row) in enumerate(
-            zip(self._drive.hot, self._drive.schedule(commands), strict=True)
-        ):
-            if early is None or early[world] >= ticks:
-                push(hot, row)
-            else:
-                push(hot, row[: early[world]])
-                seen.append(states(hot[1], hot[2], hot[0]))
-                if self._extras:
-                    self._observe_extras(world, self._sampled)
-                push(hot, row[early[world] :])
-            found.append(states(hot[1], hot[2], hot[0]))
-            if self._extras:
+        self._sampled_early = sample_tick is not None
+        if sample_tick is None:
+            self._push_through(commands)
+        else:
+            self._push_and_sample(commands, sample_tick)
+        if self._extras:
+            for world in range(self.num_worlds):
                 self._observe_extras(world, self._now)
-        self._record(found, seen, sample_tick)
+        if sample_tick is not None:
+            self._sampled.copy_from(self._now, sample_tick >= self.spec.ticks)
 
     def read(self, state: State) -> None:
         """Write the present truth of every world into a state."""
@@ -281,32 +274,37 @@ class PyBulletEngine(Engine):
         self._portrait.place_joints(joint_pos, joint_vel)
         return self._portrait
 
-    def _record(self, found: list[Any], seen: list[Any], sample_tick: np.ndarray | None) -> None:
-        """Write what a control step gave.
+    def _push_through(self, commands: np.ndarray) -> None:
+        push, rows = self._drive.plan(self._worlds, commands)
+        states, found = self._states, []
+        for hot, row in zip(self._drive.hot, rows, strict=True):
+            push(hot, row)
+            for pos, vel, _, _ in states(hot[1], hot[2], hot[0]):
+                found += (pos, vel)
+        self._record(found)
 
-        Args:
-            found: Bullet's answers at its end, all worlds.
-            seen: Bullet's answers of the worlds that were read before its end.
-            sample_tick: After how many ticks the sensors were read (N,).
-        """
-        now, sampled = self._now, self._sampled
-        now.joint_pos[...], now.joint_vel[...] = self._unpack(found)
-        self._tick += self.spec.ticks
+    def _push_and_sample(self, commands: np.ndarray, sample_tick: np.ndarray) -> None:
+        push, rows = self._drive.plan(self._worlds, commands, watched=True)
+        states, found, sampled = self._states, [], self._sampled
+        for world, (hot, row) in enumerate(zip(self._drive.hot, rows, strict=True)):
+            early = int(sample_tick[world])
+            push(hot, row[:early])
+            if early < self.spec.ticks:
+                self._observe(world, sampled)
+                sampled.time[world] = (self._tick[world] + early) * self.spec.tick_s
+                push(hot, row[early:])
+            for pos, vel, _, _ in states(hot[1], hot[2], hot[0]):
+                found += (pos, vel)
+        self._record(found)
+
+    def _record(self, found: list[float]) -> None:
+        """Write position and velocity of every joint of every world, and the time."""
+        now = self._now
+        pairs = np.array(found, dtype=np.float64).reshape(self.num_worlds, now.num_joints, 2)
+        now.joint_pos[...] = pairs[:, :, 0]
+        now.joint_vel[...] = pairs[:, :, 1]
+        self._tick += self._ticks
         np.multiply(self._tick, self.spec.tick_s, out=now.time)
-        self._sampled_early = sample_tick is not None
-        if sample_tick is None:
-            return
-        early = sample_tick < self.spec.ticks
-        sampled.joint_pos[early], sampled.joint_vel[early] = self._unpack(seen)
-        read_at = self._tick - self.spec.ticks + sample_tick
-        np.multiply(read_at, self.spec.tick_s, out=sampled.time)
-        sampled.copy_from(now, ~early)
-
-    def _unpack(self, found: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Turn Bullet's answers for some worlds (M) into positions and velocities (M, J)."""
-        numbers = [number for row in found for pos, vel, _, _ in row for number in (pos, vel)]
-        pairs = np.array(numbers).reshape(len(found), self.robot.num_joints, 2)
-        return pairs[:, :, 0], pairs[:, :, 1]
 
     def _observe(self, world: int, state: State) -> None:
         """Read one world into its row of a state."""

@@ -41,6 +41,7 @@ class World:
         client: Bullet's number of the client.
         body: Bullet's number of the robot.
         joints: Bullet's joint index of every movable joint, canonical order (J).
+        ticks: Ticks that one call of Bullet's `stepSimulation` advances.
         links: Link name to Bullet's link index, -1 for the root.
     """
 
@@ -54,6 +55,7 @@ class World:
         "links",
         "robot",
         "tick_s",
+        "ticks",
     )
 
     def __init__(
@@ -81,6 +83,7 @@ class World:
             EngineError: Bullet offers no client, cannot load the robot, or loaded something else.
         """
         self.tick_s, self.ground, self.iterations, self.drawn = tick_s, ground, iterations, drawn
+        self.ticks = 1
         self.client = p.connect(p.DIRECT)
         if self.client < 0:
             raise EngineError(
@@ -103,9 +106,8 @@ class World:
         """
         c = self.client
         p.resetSimulation(physicsClientId=c)
+        self.set_ticks(self.ticks)
         p.setPhysicsEngineParameter(
-            fixedTimeStep=self.tick_s,
-            numSubSteps=0,
             numSolverIterations=self.iterations,
             deterministicOverlappingPairs=1,
             enableFileCaching=0,
@@ -181,6 +183,15 @@ class World:
         ):
             p.resetJointState(self.body, joint, pos, vel, self.client)
 
+    def set_ticks(self, ticks: int) -> None:
+        """Set how many ticks one call of Bullet's `stepSimulation` advances."""
+        self.ticks = ticks
+        p.setPhysicsEngineParameter(
+            fixedTimeStep=ticks * self.tick_s,
+            numSubSteps=ticks if ticks > 1 else 0,
+            physicsClientId=self.client,
+        )
+
     def set_gravity(self, gravity: float) -> None:
         """Set the downward acceleration [m/s^2]."""
         p.setGravity(0.0, 0.0, -gravity, physicsClientId=self.client)
@@ -216,8 +227,12 @@ class World:
     def set_friction(self, joint: int, friction: float) -> None:
         """Set Coulomb friction of a movable joint, by canonical index [Nm].
 
-        It is the joint's own motor, asked to stand still, with that much torque.
+        It is the joint's own motor, asked to stand still, with that much torque. Bullet keeps it as
+        the impulse of the time step it has at this moment, which has to be one tick.
         """
+        ticks = self.ticks
+        if ticks > 1:
+            self.set_ticks(1)
         p.setJointMotorControl2(
             self.body,
             self.joints[joint],
@@ -226,6 +241,8 @@ class World:
             force=friction,
             physicsClientId=self.client,
         )
+        if ticks > 1:
+            self.set_ticks(ticks)
 
     def close(self) -> None:
         """Free the client. Safe to call twice."""

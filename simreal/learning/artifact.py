@@ -156,16 +156,16 @@ class Network:
         self._squash = squash
         self._norm: tuple[np.ndarray, np.ndarray, float] | None = None
         if normalizer is not None:
-            gain = 1.0 / np.sqrt(normalizer.var + normalizer.epsilon)
+            scale = np.sqrt(normalizer.var + normalizer.epsilon)
             limit = np.inf if normalizer.clip is None else normalizer.clip
-            self._norm = (normalizer.mean.astype(np.float32), gain.astype(np.float32), limit)
+            self._norm = (normalizer.mean.astype(np.float32), scale.astype(np.float32), limit)
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Return deterministic actions (N, A) for observations (N, dim)."""
         x = np.asarray(obs, dtype=np.float32)
         if self._norm is not None:
-            mean, gain, limit = self._norm
-            x = np.clip((x - mean) * gain, -limit, limit)
+            mean, scale, limit = self._norm
+            x = np.clip((x - mean) / scale, -limit, limit)
         for weight, bias, activation in self._layers:
             x = _ACTIVATIONS[activation](x @ weight + bias)
         return np.tanh(x) if self._squash else x
@@ -257,15 +257,14 @@ def normalizer_of(state: Mapping[str, torch.Tensor]) -> Normalizer | None:
 
 
 def _record(trained: Trained, network: Network) -> Golden:
-    """Run one episode in the training domain and keep what went in and out."""
+    """Run from a reset in the training domain, past an episode's end, and keep what went in and out."""
     env = SimVecEnv(trained.robot, trained.task, trained.domain, 1)
     try:
         obs = env.reset(12_345)
-        steps = min(GOLDEN_STEPS, trained.task.episode_steps())
         rows: dict[str, list[np.ndarray]] = {"observation": [], "output": [], "command": []}
         signals: dict[str, list[np.ndarray]] = {name: [] for name in env.signals}
         command = np.tile(env.action_map.idle, (1, 1))
-        for _ in range(steps):
+        for _ in range(GOLDEN_STEPS):
             for name, value in env.signals.items():
                 signals[name].append(value[0].copy())
             output = network(obs)
@@ -273,7 +272,7 @@ def _record(trained: Trained, network: Network) -> Golden:
             rows["observation"].append(obs[0].copy())
             rows["output"].append(output[0].copy())
             rows["command"].append(command[0].copy())
-            obs = env.step(output).obs
+            obs = env.step(output, autoreset=False).final_obs
     finally:
         env.close()
     return Golden(

@@ -57,7 +57,8 @@ def write_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"checkpoint-{num_timesteps:012d}"
-    blob = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+    # Not `ascontiguousarray`, which makes an array of one element of a plain number.
+    blob = save({name: np.asarray(value, order="C") for name, value in tensors.items()})
     digest = hashlib.sha256(blob).hexdigest()
     # With the hash in its name, the file never replaces the one that an older marker points to.
     tensors_file = f"{stem}.{digest[:12]}.safetensors"
@@ -112,7 +113,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
     tensors: dict[str, np.ndarray] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
-            tensors[f"{prefix}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().numpy()
+            tensors[f"{prefix}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().numpy().copy()
     return tensors
 
 

@@ -28,7 +28,7 @@ class RunningNorm(nn.Module):
     var: torch.Tensor
     count: torch.Tensor
     _shift: torch.Tensor
-    _gain: torch.Tensor
+    _scale: torch.Tensor
 
     def __init__(self, dim: int, *, epsilon: float = EPSILON, limit: float = LIMIT) -> None:
         """Start at mean 0 and variance 1.
@@ -46,12 +46,12 @@ class RunningNorm(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         # What `forward` needs, in the policy's precision; derived, so not part of the state.
         self.register_buffer("_shift", torch.zeros(dim), persistent=False)
-        self.register_buffer("_gain", torch.ones(dim), persistent=False)
+        self.register_buffer("_scale", torch.ones(dim), persistent=False)
         self._refresh()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize (N, dim)."""
-        return torch.clamp((x - self._shift) * self._gain, -self.limit, self.limit)
+        return torch.clamp((x - self._shift) / self._scale, -self.limit, self.limit)
 
     @torch.no_grad()
     def update(self, batch: torch.Tensor) -> None:
@@ -74,7 +74,7 @@ class RunningNorm(nn.Module):
 
     def _refresh(self) -> None:
         self._shift.copy_(self.mean)
-        self._gain.copy_(1.0 / torch.sqrt(self.var + self.epsilon))
+        self._scale.copy_(torch.sqrt(self.var + self.epsilon))
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]

@@ -104,6 +104,16 @@ def test_without_sample_ticks_a_sample_is_the_present(engine_name: str, build: B
     np.testing.assert_array_equal(state.buffer, read(engine).buffer)
 
 
+def test_after_a_reset_a_sample_is_the_new_beginning(engine_name: str, build: Build) -> None:
+    engine = build(engine_name, robots.pendulums(), 2, bodies=("arm1",))
+    engine.step(np.ones((5, 2, 2)), np.array([1, 2]))
+    put(engine, 0.7, mask=np.array([False, True]))
+    state = engine.new_state()
+    engine.sample(state)
+    np.testing.assert_array_equal(state.buffer[1], read(engine).buffer[1])
+    assert state.time[0] == pytest.approx(0.002)
+
+
 def test_sampling_does_not_change_the_physics(engine_name: str, build: Build) -> None:
     robot = robots.pendulums(friction=0.05)
     plain = build(engine_name, robot, 2)

@@ -17,6 +17,7 @@ from tests.engines import sample_robots as robots
 from tests.engines.annotations import Build, Run
 
 mujoco = pytest.importorskip("mujoco")
+SimulationError = pytest.importorskip("mujoco.batch").SimulationError
 
 ROBOT = robots.pendulums(damping=0.01, friction=0.05)
 
@@ -62,6 +63,10 @@ def test_parameters_changed_in_mid_air_act_alike_with_and_without_body_positions
         mask = np.array([True, False, True])
         engine.apply(DynamicsParams(engine.specs, values, 3), mask)
         state = engine.new_state()
+        engine.read(state)
+        if bodies:  # at once, before any tick
+            elbow = np.linalg.norm(state.body_pos["arm1"], axis=1)
+            np.testing.assert_allclose(elbow, [0.1, 0.2, 0.5], atol=1e-12)
         for _ in range(10):
             engine.step(np.zeros((5, 3, 2)))
         engine.read(state)
@@ -80,6 +85,31 @@ def test_a_com_at_the_origin_can_be_moved(build: Build, run: Run) -> None:
     moved, nominal = run(engine, 0.0, 10)[0], run(plain, 0.0, 10)[0]
     np.testing.assert_allclose(moved[:, 1], nominal[:, 1], atol=1e-12)
     assert np.abs(moved[-1, 0] - nominal[-1, 0]).max() > 1e-3
+
+
+def test_a_center_of_mass_that_may_move_changes_nothing_until_it_does(build: Build) -> None:
+    plain, movable = (build("mujoco", ROBOT, params=p)._at.model for p in ((), ("com.arm1",)))
+    for field in ("body_ipos", "body_invweight0", "dof_invweight0", "body_subtreemass", "dof_M0"):
+        np.testing.assert_allclose(getattr(movable, field), getattr(plain, field), rtol=1e-12)
+
+
+def test_the_center_of_mass_of_a_lone_free_body_can_be_moved(build: Build) -> None:
+    box = robots.crate().links[0]
+    lone = Robot(
+        name="lone", links=(box,), joints=(), actuators=(), fixed_base=False, base_height=0.15
+    )
+    com = {"com.box": (0.06, 0.02, 0.0)}
+    applied = build("mujoco", lone, ground=True, params=("com.box",))
+    applied.apply(DynamicsParams(applied.specs, com, 1), np.ones(1, dtype=bool))
+    found = []
+    for engine in (applied, build("mujoco", lone, ground=True, fixed=com)):
+        state = engine.new_state()
+        for _ in range(30):
+            engine.step(np.zeros((5, 1, 0)))
+        engine.read(state)
+        found.append(state.root_pose[0].copy())
+    np.testing.assert_allclose(found[0], found[1], atol=1e-9)
+    assert np.abs(found[0][4:]).max() > 1e-5  # it landed askew
 
 
 def test_a_full_inertia_tensor_reaches_the_model(build: Build) -> None:
@@ -161,6 +191,33 @@ def test_bad_commands_are_reported(build: Build) -> None:
     health = engine.health(state)
     np.testing.assert_array_equal(health.diverged, [False, True])
     assert "command" in health.reason
+
+
+def test_a_world_in_which_mujoco_raises_is_reported_until_its_reset(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = build("mujoco", ROBOT, 3)
+    state = engine.new_state()
+
+    def fail(**_: object) -> None:
+        raise SimulationError(np.array([2]), "stack overflow")
+
+    monkeypatch.setattr(engine._batch, "step", fail)
+    engine.step(np.zeros((5, 3, 2)))
+    engine.read(state)
+    health = engine.health(state)
+    np.testing.assert_array_equal(health.diverged, [False, False, True])
+    assert "stack overflow" in health.reason
+    engine.reset(health.diverged, spread(3), spread(3))
+    assert not engine.health(state).diverged.any()
+
+
+def test_a_world_that_diverged_stays_where_it_is(build: Build, run: Run) -> None:
+    engine = build("mujoco", ROBOT, 2)
+    speed = np.array([[0.0, 0.0], [1e11, 0.0]])
+    engine.reset(np.ones(2, dtype=bool), spread(2), speed)
+    _, vel = run(engine, 0.0, 3)
+    assert not np.abs(vel[-1, 1]).max() < 1e9
 
 
 def test_a_state_of_another_batch_is_refused(build: Build) -> None:

@@ -13,7 +13,7 @@ SUCCESS_HEIGHT_M = 0.45
 
 
 class DoublePendulumSwingUp(SwingUp):
-    """Swing up the double pendulum; angles: shoulder absolute, 0 hanging; elbow relative to link 1."""
+    """Swing up the double pendulum; angles: shoulder 0 when hanging, elbow relative to link 1."""
 
     num_joints = 2
     robot_names = ("double_pendulum",)

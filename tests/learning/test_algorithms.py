@@ -1,0 +1,89 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from simreal.domains import SimVecEnv
+from simreal.errors import ConfigError
+from simreal.learning.algorithms import PPOSettings, SACSettings, single_thread
+from simreal.learning.vec_env import SB3VecEnv
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"num_worlds": 0}, "num_worlds is 0"),
+        ({"gamma": 1.5}, "gamma is 1.5"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+        ({"final_learning_rate": -1.0}, "final_learning_rate is -1.0"),
+        ({"activation": "relo"}, "Did you mean 'relu'"),
+        ({"extractor": (8, 0)}, "widths > 0"),
+        ({"num_steps": 0}, "num_steps is 0"),
+        ({"num_epochs": 0}, "num_epochs 0"),
+        ({"batch_size": 100}, "must divide num_worlds .* = 8192"),
+        ({"batch_size": 1}, "batch_size is 1"),
+    ],
+)
+def test_ppo_settings_are_checked(settings: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        PPOSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"buffer_size": 0}, "buffer_size is 0"),
+        ({"gradient_steps": 0}, "gradient_steps is 0"),
+        ({"learning_starts": -1}, "learning_starts is -1"),
+        ({"tau": 0.0}, "tau is 0.0"),
+        ({"ent_coef_init": 0.0}, "ent_coef_init 0.0"),
+    ],
+)
+def test_sac_settings_are_checked(settings: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        SACSettings(**settings)
+
+
+def test_names_are_those_in_bundles() -> None:
+    assert (PPOSettings().name, SACSettings().name) == ("ppo", "sac")
+
+
+def test_the_learning_rate_falls_linearly_or_stays() -> None:
+    falling = PPOSettings(learning_rate=1e-3, final_learning_rate=1e-4).schedule
+    assert [falling(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1e-3, 5.5e-4, 1e-4])
+    assert PPOSettings(learning_rate=1e-3).schedule(0.0) == 1e-3
+
+
+def test_settings_reach_the_algorithm(
+    toy_robot: Any, toy_task: Any, toy_domain: Callable[..., Any], toy_algo: Callable[..., Any]
+) -> None:
+    env = SB3VecEnv(SimVecEnv(toy_robot, toy_task, toy_domain(), 4))
+    try:
+        ppo = toy_algo("ppo", gamma=0.9, log_std_init=-1.5, target_kl=0.02).build(env, 0)
+        sac = toy_algo("sac", tau=0.02, ent_coef_init=0.25).build(env, 0)
+    finally:
+        env.close()
+    assert (ppo.gamma, ppo.target_kl, ppo.n_steps, ppo.batch_size) == (0.9, 0.02, 16, 32)
+    assert ppo.policy.log_std.item() == -1.5
+    assert (sac.tau, sac.learning_starts) == (0.02, 40)
+    assert torch.exp(sac.log_ent_coef).item() == pytest.approx(0.25)
+
+
+def test_one_seed_gives_one_network(
+    toy_robot: Any, toy_task: Any, toy_domain: Callable[..., Any], toy_algo: Callable[..., Any]
+) -> None:
+    env = SB3VecEnv(SimVecEnv(toy_robot, toy_task, toy_domain(), 4))
+    try:
+        first, second, other = (toy_algo().build(env, seed).policy for seed in (1, 1, 2))
+    finally:
+        env.close()
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+    weight = "features_extractor.layers.0.weight"
+    assert not torch.equal(first.state_dict()[weight], other.state_dict()[weight])
+
+
+def test_single_thread() -> None:
+    single_thread()
+    assert torch.get_num_threads() == 1

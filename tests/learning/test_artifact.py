@@ -1,0 +1,207 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from simreal.core.distributions import Normal, Uniform
+from simreal.deploy import Evaluation, NumpyPolicy, check_bundle, load_bundle
+from simreal.domains import Actuation, Randomization, SimVecEnv
+from simreal.domains.randomization import Randomized
+from simreal.errors import BundleError
+from simreal.learning.artifact import (
+    Network,
+    Trained,
+    act_of,
+    actor_chain,
+    load_policy,
+    normalizer_of,
+    save_policy,
+)
+from simreal.learning.trainer import TrainingOutcome, train
+
+Build = Callable[..., Any]
+
+
+@pytest.fixture
+def trained(toy_job: Build, toy_domain: Build, toy_algo: Build) -> Build:
+    """Return a function that trains a policy with its normalizer and describes it."""
+
+    def make(algo: str = "ppo", **network: Any) -> tuple[TrainingOutcome, Trained]:
+        job = toy_job(settings=toy_algo(algo, **network), domain=toy_domain(busy=True))
+        outcome = train(job)
+        description = Trained(
+            name="toy",
+            robot=job.robot,
+            task=job.task,
+            domain=job.domain,
+            state=outcome.state,
+            activation=job.settings.activation,
+            algo=algo,
+            seed=job.seed,
+            env_steps=outcome.num_steps,
+            evaluation=(Evaluation(domain="mujoco", seeds=(3,), episodes=2, successes=0),),
+        )
+        return outcome, description
+
+    return make
+
+
+NETWORKS = [
+    ("ppo", {}),
+    ("sac", {"activation": "relu"}),
+    ("ppo", {"extractor": (16, 8), "head": (), "activation": "elu"}),
+    ("ppo", {"extractor": (), "head": (8, 4)}),
+    ("ppo", {"normalize": False}),
+]
+
+
+@pytest.mark.parametrize(("algo", "network"), NETWORKS)
+def test_a_bundle_gives_the_actions_of_the_trained_policy(
+    trained: Build, tmp_path: Path, algo: str, network: dict[str, Any]
+) -> None:
+    outcome, description = trained(algo, **network)
+    outcome.model.policy.load_state_dict(outcome.state)
+    bundle = load_bundle(save_policy(tmp_path / "toy.policy", description))
+    obs = np.random.default_rng(0).normal(size=(50, 12)).astype(np.float32)
+    expected, _ = outcome.model.policy.predict(obs, deterministic=True)
+    np.testing.assert_allclose(np.clip(act_of(bundle)(obs), -1, 1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("algo", "network"), NETWORKS)
+def test_the_numpy_runtime_gives_the_commands_of_the_training_environment(
+    trained: Build, tmp_path: Path, algo: str, network: dict[str, Any]
+) -> None:
+    """Over an episode with history, delays and noise, from raw signals alone."""
+    outcome, description = trained(algo, **network)
+    policy = outcome.model.policy
+    policy.load_state_dict(outcome.state)
+    runtime = NumpyPolicy(load_bundle(save_policy(tmp_path / "toy.policy", description)))
+    env = SimVecEnv(description.robot, description.task, description.domain, 1)
+    try:
+        obs = env.reset(77)
+        for step in range(description.task.episode_steps()):
+            signals = {name: value[0].copy() for name, value in env.signals.items()}
+            command = runtime.reset(signals) if step == 0 else runtime.step(signals)
+            action, _ = policy.predict(obs, deterministic=True)
+            expected = np.clip(action[0].astype(np.float64), -1, 1) * description.task.torque_nm
+            np.testing.assert_allclose(runtime.observation, obs[0], atol=1e-6)
+            np.testing.assert_allclose(command, expected, atol=1e-5)
+            obs = env.step(action, autoreset=False).final_obs
+    finally:
+        env.close()
+
+
+def test_the_same_policy_gives_the_same_bytes(trained: Build, tmp_path: Path) -> None:
+    _, description = trained()
+    first = save_policy(tmp_path / "a", description)
+    second = save_policy(tmp_path / "b", description)
+    names = sorted(p.name for p in first.iterdir())
+    assert names == sorted(p.name for p in second.iterdir())
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_a_policy_comes_back_as_it_was(trained: Build, tmp_path: Path) -> None:
+    outcome, description = trained()
+    bundle, state = load_policy(save_policy(tmp_path / "toy.policy", description))
+    assert state.keys() == outcome.state.keys()
+    for name, value in state.items():
+        assert torch.equal(value, outcome.state[name]), name
+        assert value.dtype == outcome.state[name].dtype
+    provenance = bundle.manifest.provenance
+    assert (provenance.algo, provenance.task, provenance.seed) == ("ppo", "toy", 3)
+    assert provenance.env_steps == 192
+    assert "golden replay" in check_bundle(tmp_path / "toy.policy")[-1]
+
+
+def test_a_bundle_without_training_parameters_cannot_be_fine_tuned(
+    trained: Build, tmp_path: Path
+) -> None:
+    _, description = trained()
+    path = save_policy(tmp_path / "toy.policy", replace(description, state=dict(description.state)))
+    manifest = path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["files"] = {k: v for k, v in content["files"].items() if v["role"] != "training"}
+    manifest.write_text(json.dumps(content))
+    (path / "training.safetensors").unlink()
+    with pytest.raises(BundleError):
+        load_policy(path)
+
+
+def test_the_chain_goes_from_observation_to_action(trained: Build) -> None:
+    for algo, squashes in (("ppo", False), ("sac", True)):
+        outcome, description = trained(algo, extractor=(8, 6), head=(5,))
+        layers, squash = actor_chain(outcome.state, description.activation)
+        assert squash is squashes
+        assert [layer.weight.shape for layer in layers] == [(8, 12), (6, 8), (5, 6), (1, 5)]
+        assert [layer.activation for layer in layers][-1] == "identity"
+
+
+def test_layers_are_ordered_by_number_and_not_by_letter(trained: Build) -> None:
+    outcome, description = trained(extractor=(3,) * 6, head=(2,))
+    layers, _ = actor_chain(outcome.state, description.activation)
+    # Six layers with activations are numbered 0, 2, ..., 10; by letter, 10 would come second.
+    prefix = "pi_features_extractor.layers"
+    expected = [outcome.state[f"{prefix}.{n}.weight"].numpy() for n in range(0, 12, 2)]
+    for layer, weight in zip(layers, expected, strict=False):
+        np.testing.assert_array_equal(layer.weight, weight)
+
+
+def test_an_activation_without_a_runtime_is_refused(trained: Build) -> None:
+    outcome, _ = trained()
+    with pytest.raises(BundleError, match="'gelu' cannot be exported"):
+        actor_chain(outcome.state, "gelu")
+
+
+def test_hand_computed_network() -> None:
+    state = {
+        "pi_features_extractor.layers.0.weight": torch.tensor([[1.0, -1.0]]),
+        "pi_features_extractor.layers.0.bias": torch.tensor([0.5]),
+        "action_net.weight": torch.tensor([[2.0]]),
+        "action_net.bias": torch.tensor([-1.0]),
+    }
+    layers, squash = actor_chain(state, "relu")
+    network = Network(layers, normalizer_of(state), squash=squash)
+    # 2 relu(3 - 1 + 0.5) - 1 = 4, and 2 relu(-3.5) - 1 = -1.
+    assert network(np.array([[3.0, 1.0], [-1.0, 3.0]])).tolist() == [[4.0], [-1.0]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "span"),
+    [
+        (None, (0.011, 0.011)),
+        (Randomized(distribution=Uniform(0.0, 0.016)), (0.0, 0.016)),
+        (Randomized(distribution=Uniform(0.5, 2.0), mode="scale"), (0.0055, 0.022)),
+        (Randomized(distribution=Uniform(-0.001, 0.001), mode="add"), (0.010, 0.012)),
+    ],
+)
+def test_the_bundle_states_the_delays_of_the_training(
+    trained: Build, tmp_path: Path, rule: Randomized | None, span: tuple[float, float]
+) -> None:
+    _, description = trained()
+    domain = replace(
+        description.domain,
+        actuation=Actuation(command_delay=0.011),
+        randomization=Randomization({} if rule is None else {"command_delay": rule}),
+    )
+    path = save_policy(tmp_path / "toy.policy", replace(description, domain=domain))
+    latency = load_bundle(path).manifest.timing.trained_latency
+    assert latency.command_s == pytest.approx(span)
+    assert latency.measurement_s == pytest.approx((0.004, 0.004))
+
+
+def test_a_delay_without_bounds_is_stated_within_those_of_the_parameter(
+    trained: Build, tmp_path: Path
+) -> None:
+    _, description = trained()
+    rule = Randomized(distribution=Normal(0.01, 0.001))
+    domain = replace(description.domain, randomization=Randomization({"command_delay": rule}))
+    path = save_policy(tmp_path / "toy.policy", replace(description, domain=domain))
+    low, high = load_bundle(path).manifest.timing.trained_latency.command_s
+    assert low == 0.0
+    assert 0.01 < high < 10.0

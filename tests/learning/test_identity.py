@@ -1,0 +1,47 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from simreal.errors import CheckpointError
+from simreal.learning.identity import check_identity, identity_of
+
+
+def test_every_leaf_has_a_name(toy_domain: Callable[..., Any]) -> None:
+    found = identity_of(seed=3, domain=toy_domain(busy=True), widths=(8, 8))
+    assert found["seed"] == "3"
+    assert found["widths"] == "(8, 8)"
+    assert found["domain"] == "Domain"
+    assert found["domain.actuation.command_delay"] == "0.011"
+    assert found["domain.dynamics.armature.*"] == "0.0"
+    assert found["domain.randomization.params.mass.*.distribution.high"] == "1.1"
+
+
+def test_plain_objects_are_taken_apart(toy_task: Any) -> None:
+    found = identity_of(task=toy_task)
+    assert found["task.torque_nm"] == "1.2"
+    assert "0x" not in "".join(found.values())
+
+
+def test_equal_settings_pass(toy_domain: Callable[..., Any]) -> None:
+    table = identity_of(domain=toy_domain())
+    check_identity(table, dict(table), "here")
+
+
+def test_the_first_difference_is_named(toy_domain: Callable[..., Any]) -> None:
+    old = toy_domain()
+    new = replace(old, dynamics={"armature": {"*": 0.0}, "gravity": 3.7})
+    with pytest.raises(
+        CheckpointError, match=r"here is of another run: domain\.dynamics\.gravity was absent, now 3\.7"
+    ) as caught:
+        check_identity(identity_of(domain=new), identity_of(domain=old), "here")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"gravity was 3\.7, now absent"):
+        check_identity(identity_of(domain=old), identity_of(domain=new), "here")
+
+
+def test_a_changed_reward_weight_of_the_task_counts(toy_task: Any) -> None:
+    other = type(toy_task)(torque_nm=1.3)
+    with pytest.raises(CheckpointError, match=r"task\.torque_nm was 1\.2, now 1\.3"):
+        check_identity(identity_of(task=other), identity_of(task=toy_task), "here")

@@ -1,0 +1,139 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from stable_baselines3.common.vec_env import VecMonitor
+
+from simreal.domains import SimVecEnv
+from simreal.learning.vec_env import SB3VecEnv
+
+Build = Callable[..., Any]
+ZERO = np.zeros((3, 1), dtype=np.float32)
+
+
+@pytest.fixture
+def build(toy_robot: Any, toy_task: Any, toy_domain: Build) -> Iterator[Build]:
+    made = []
+
+    def make(**settings: Any) -> SB3VecEnv:
+        made.append(SB3VecEnv(SimVecEnv(toy_robot, toy_task, toy_domain(), 3, **settings)))
+        return made[-1]
+
+    yield make
+    for env in made:
+        env.close()
+
+
+def test_spaces_and_types(build: Build) -> None:
+    env = build()
+    obs = env.reset()
+    assert obs.shape == (3, 12)
+    assert obs.dtype == np.float32
+    assert env.action_space.contains(np.array([-1.0], dtype=np.float32))
+    obs, rewards, dones, infos = env.step(ZERO)
+    assert (obs.shape, rewards.shape, dones.shape, len(infos)) == ((3, 12), (3,), (3,), 3)
+    assert (obs.dtype, rewards.dtype, dones.dtype) == (np.float32, np.float32, bool)
+
+
+def test_the_time_limit_truncates_and_keeps_the_last_observation(build: Build) -> None:
+    env = build()
+    env.reset()
+    for step in range(1, 21):
+        obs, _, dones, infos = env.step(ZERO)
+        assert dones.all() == (step == 20)
+    for world, info in enumerate(infos):
+        assert info["TimeLimit.truncated"] is True
+        assert info["reason"] == "time limit"
+        assert info["episode"]["l"] == 20
+        # The terminal observation is not the one of the new episode, whose actions are zero ...
+        assert not np.array_equal(info["terminal_observation"], obs[world])
+        # ... and shows one more step than the observation before it.
+        assert info["terminal_observation"].shape == (12,)
+
+
+def test_terminal_observation_is_what_an_unbroken_episode_sees(
+    build: Build, toy_robot: Any, toy_task: Any, toy_domain: Build
+) -> None:
+    env = build()
+    env.reset()
+    for _ in range(20):
+        *_, infos = env.step(0.5 * np.ones_like(ZERO))
+    sim = SimVecEnv(toy_robot, toy_task, toy_domain(), 3)
+    try:
+        sim.reset()
+        for _ in range(20):
+            result = sim.step(0.5 * np.ones_like(ZERO), autoreset=False)
+        for world, info in enumerate(infos):
+            np.testing.assert_array_equal(info["terminal_observation"], result.final_obs[world])
+    finally:
+        sim.close()
+
+
+def test_nothing_that_is_handed_out_changes_later(build: Build) -> None:
+    env = build()
+    kept = [env.reset()]
+    copies = [kept[0].copy()]
+    last: list[dict[str, Any]] = []
+    for _ in range(25):
+        obs, rewards, _, infos = env.step(np.random.default_rng(0).uniform(-1, 1, (3, 1)))
+        kept += [obs, rewards]
+        copies += [obs.copy(), rewards.copy()]
+        assert not any(a is b for a in last for b in infos)
+        last = infos
+        infos[0]["mine"] = 1.0
+    for value, copy in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(value, copy)
+
+
+def test_success_is_told_where_the_episode_is_long_enough(build: Build) -> None:
+    for training, told in ((False, True), (True, False)):
+        env = build(training=training, stagger=False)
+        env.reset()
+        for _ in range(20):
+            *_, dones, infos = env.step(ZERO)
+            if dones.any():
+                break
+        assert ("is_success" in infos[0]) is told
+
+
+def test_staggered_first_episodes_are_not_counted(build: Build) -> None:
+    env = build(training=True)
+    env.reset()
+    counted = 0
+    for _ in range(10):
+        *_, infos = env.step(ZERO)
+        counted += sum("episode" in info for info in infos)
+    starts = env.sim.book.start
+    assert counted == int((starts == 0).sum()) or counted == 0
+
+
+def test_the_seed_is_used_once(build: Build) -> None:
+    env = build()
+    env.seed(5)
+    first = env.reset()
+    second = env.reset()
+    assert not np.array_equal(first, second)
+    env.seed(5)
+    np.testing.assert_array_equal(env.reset(), first)
+    env.seed(5)
+    env.forget_seed()
+    assert not np.array_equal(env.reset(), first)
+
+
+def test_sb3_wrappers_work_on_it(build: Build) -> None:
+    env = VecMonitor(build())
+    env.reset()
+    for _ in range(20):
+        *_, infos = env.step(ZERO)
+    assert infos[0]["episode"]["l"] == 20
+
+
+def test_attributes_and_methods_reach_the_runtime(build: Build) -> None:
+    env = build()
+    assert env.get_attr("num_worlds") == [3, 3, 3]
+    assert env.get_attr("render_mode", 0) == ["rgb_array"]
+    env.set_attr("training", True)
+    assert env.sim.training is True
+    assert env.env_method("get_state", indices=[0])[0]["seed"][0] == 0
+    assert env.env_is_wrapped(VecMonitor) == [False, False, False]
