@@ -1,7 +1,7 @@
 """`simreal demo`: the whole way from a shipped source policy to a controller, in a few minutes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,17 +12,25 @@ from simreal.apps.output import CONSOLE, ProgressLine, run_folder, save_config, 
 from simreal.apps.policies import find_policy
 from simreal.apps.transfer import measure_result, network_of, save_result
 from simreal.config import Composed, compose
+from simreal.core.params import catalogue
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Controller, load_bundle
-from simreal.domains import Domain
+from simreal.domains import Domain, Randomization
 from simreal.domains.simulated_robot import SimulatedRobot
 from simreal.evaluation.episodes import EpisodeRecord
 from simreal.evaluation.matrix import EvaluationResult
 from simreal.evaluation.measure import measure
 from simreal.evaluation.provenance import collect_provenance
-from simreal.evaluation.report import ReportData, TransferRow, Video, write_report
-from simreal.evaluation.transfer_metrics import Curve
+from simreal.evaluation.report import (
+    Conclusion,
+    RandomizedParameter,
+    ReportData,
+    TransferRow,
+    Video,
+    write_report,
+)
+from simreal.evaluation.verdict import verdict
 from simreal.evaluation.video import record_episode, write_video
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.artifact import act_of, load_policy
@@ -30,6 +38,8 @@ from simreal.transfer import TransferMethod, TransferProblem, TransferResult
 
 
 State = dict[str, torch.Tensor]
+
+_LABELS = {"frozen_extractor": "frozen extractor", "fine_tune": "fine-tuned"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +102,7 @@ class _Demo:
         self.task: Task = composed.build("task", Task)
         self.source: Domain = composed.build("source", Domain)
         self.target: Domain = composed.build("target", Domain)
+        self.randomization: Randomization = composed.build("randomization", Randomization)
         self.algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
         self.methods: dict[str, TransferMethod] = {
             name: composed.build(name, TransferMethod)
@@ -102,9 +113,9 @@ class _Demo:
 
     def run(self) -> None:
         """Measure, transfer, report, deploy."""
-        say(f"1. Measure the shipped policies in the source domain and, zero-shot, in {self.target.name}.")
+        say(f"1. Measure the shipped policies in the source domain and, zero-shot, in {self.target.name}")
         rows = self._zero_shot()
-        say("2. Transfer the randomized one with little target data, and train from scratch with as much.")
+        say("2. Transfer the randomized one with little target data; train from scratch with as much")
         _, state = load_policy(self.randomized)
         for name, method in self.methods.items():
             rows.append(self._transfer(name, method, state))
@@ -116,32 +127,30 @@ class _Demo:
         bundle = self._bundle(best)
         video = self._video(best)
         self._report(rows, video)
-        say("3. Run that bundle through the numpy controller against the simulated robot.")
+        say("3. Run that bundle through the numpy controller against the simulated robot")
         self._control(bundle)
         self._paths(bundle, video)
 
     def _zero_shot(self) -> list[_Row]:
         rows = []
-        for name, path, domain in (
-            ("source, in the source domain", self.plain, self.source),
-            ("zero-shot", self.plain, self.target),
-            ("zero-shot, randomized source", self.randomized, self.target),
-        ):
-            bundle = load_bundle(path)
-            records = measure(
-                act_of(bundle),
-                self.robot,
-                self.task,
-                domain,
-                policy=name,
-                seed=self.settings.seed,
-                num_episodes=self.settings.num_test_episodes,
-            )
-            rows.append(_Row(name, records, 0))
+        for name, path in (("plain", self.plain), ("randomized", self.randomized)):
+            act = act_of(load_bundle(path))
+            for domain in (self.source, self.target):
+                role = "source" if domain is self.source else "zero-shot"
+                records = measure(
+                    act,
+                    self.robot,
+                    self.task,
+                    domain,
+                    policy=f"{role}, {name}",
+                    seed=self.settings.seed,
+                    num_episodes=self.settings.num_test_episodes,
+                )
+                rows.append(_Row(f"{role}, {name}", records, 0))
         return rows
 
     def _transfer(self, name: str, method: TransferMethod, state: State) -> _Row:
-        label = {"frozen_extractor": "frozen extractor", "fine_tune": "fine-tuned"}.get(name, name)
+        label = _LABELS.get(name, name)
         with ProgressLine(label) as line:
             problem = self._problem(name, state, line)
             result = method.run(problem)
@@ -163,20 +172,24 @@ class _Demo:
         )
 
     def _print(self, rows: list[_Row]) -> None:
-        table = Table(box=None, pad_edge=False, title="One seed; the five-seed table is in the README")
-        for column, justify in (("policy", "left"), ("domain", "left"), ("target steps", "right")):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
-        table.add_column("success [95 %]", justify="right")
-        table.add_column("return", justify="right")
-        cells = EvaluationResult(
-            tuple(r for row in rows for r in row.records), collect_provenance([0])
-        ).cells
-        for row, cell in zip(rows, cells, strict=True):
-            steps = f"{row.target_steps:,}"
+        table = Table(box=None, pad_edge=False, title="one seed", title_justify="left")
+        table.add_column("policy", no_wrap=True)
+        table.add_column("measured in", no_wrap=True)
+        for column in ("target steps", "success [95 %]", "return"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for row, cell in zip(rows, self._result(rows).cells, strict=True):
             table.add_row(
-                row.name, cell.domain, steps, success_text(cell), f"{cell.returns.estimate:.1f}"
+                row.name,
+                cell.domain,
+                f"{row.target_steps:,}",
+                success_text(cell),
+                f"{cell.returns.estimate:.1f}",
             )
         CONSOLE.print(table)
+
+    def _result(self, rows: list[_Row]) -> EvaluationResult:
+        records = tuple(r for row in rows for r in row.records)
+        return EvaluationResult(records, collect_provenance([self.settings.seed]))
 
     def _bundle(self, best: _Row) -> Path:
         if best.result is None:  # pragma: no cover - `best` is chosen among the transferred ones
@@ -195,30 +208,45 @@ class _Demo:
         )
 
     def _report(self, rows: list[_Row], video: Path | None) -> None:
-        provenance = collect_provenance([self.settings.seed])
-        result = EvaluationResult(tuple(r for row in rows for r in row.records), provenance)
-        curves = {
-            row.name: Curve(
-                steps=[p.num_steps + p.eval_steps for p in row.result.curve],  # type: ignore[arg-type]
-                scores=[[p.return_ for p in row.result.curve]],  # type: ignore[arg-type]
-            )
-            for row in rows
-            if row.result is not None and len(row.result.curve) > 1
-        }
+        result = self._result(rows)
+        result.to_json(self.folder / "evaluation.json")
+        cells = dict(zip((row.name for row in rows), result.cells, strict=True))
+        judged = verdict(
+            cells["fine-tuned"].seed_success_rates or (),
+            cells["scratch"].seed_success_rates or (),
+            paired=False,
+        )
+        matrix = [
+            replace(cell, policy=row.name.split(", ")[1])
+            for row, cell in zip(rows, result.cells, strict=True)
+            if row.result is None
+        ]
         write_report(
             ReportData(
                 title=f"{self.task.name}: {self.source.name} to {self.target.name}",
-                summary="One seed. A verdict needs at least five; see the README for that table.",
+                summary="One seed, for a first look; the README has the five-seed table.",
+                conclusion=Conclusion(judged, "fine-tuning against scratch with as many steps"),
                 rows=[
                     TransferRow(row.name, cell, row.target_steps)
                     for row, cell in zip(rows, result.cells, strict=True)
                 ],
-                return_curves=curves,
+                matrix=matrix,
+                randomization=self._randomized_parameters(),
                 videos=[Video("The transferred policy on the target", video)] if video else [],
-                provenance=provenance,
+                provenance=result.provenance,
             ),
             self.folder / "report.html",
         )
+
+    def _randomized_parameters(self) -> list[RandomizedParameter]:
+        specs, fixed = catalogue(self.robot), self.source.fixed(self.robot)
+        found = []
+        for name, rule in self.randomization.resolve(specs).items():
+            value = fixed.get(name, specs[name].nominal)
+            nominal = value if isinstance(value, float) else value[-1]
+            text = f"{rule.mode} {rule.distribution!r}"
+            found.append(RandomizedParameter(name, specs[name].unit, text, rule.when, nominal))
+        return found
 
     def _control(self, path: Path) -> None:
         robot = SimulatedRobot(self.robot, self.task, self.target, seed=self.settings.seed)

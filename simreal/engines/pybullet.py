@@ -115,10 +115,10 @@ class PyBulletEngine(Engine):
                 f"ticks, worlds, actuators {self._command_shape} needed"
             )
         self._sampled_early = sample_tick is not None
-        if sample_tick is None:
-            self._push_through(commands)
+        if sample_tick is None and self._drive.merge(self._worlds, commands):
+            self._record(self._drive.once(commands[0]))
         else:
-            self._push_and_sample(commands, sample_tick)
+            self._record(self._push_each(commands, sample_tick))
         if self._extras:
             for world in range(self.num_worlds):
                 self._observe_extras(world, self._now)
@@ -274,31 +274,24 @@ class PyBulletEngine(Engine):
         self._portrait.place_joints(joint_pos, joint_vel)
         return self._portrait
 
-    def _push_through(self, commands: np.ndarray) -> None:
-        push, rows = self._drive.plan(self._worlds, commands)
-        states, found = self._states, []
-        for hot, row in zip(self._drive.hot, rows, strict=True):
-            push(hot, row)
-            for pos, vel, _, _ in states(hot[1], hot[2], hot[0]):
-                found += (pos, vel)
-        self._record(found)
-
-    def _push_and_sample(self, commands: np.ndarray, sample_tick: np.ndarray) -> None:
-        push, rows = self._drive.plan(self._worlds, commands, watched=True)
-        states, found, sampled = self._states, [], self._sampled
+    def _push_each(self, commands: np.ndarray, sample_tick: np.ndarray | None) -> list[float]:
+        push, last = self._drive.push, self.spec.ticks
+        rows = self._drive.rows(self._worlds, commands)
+        ends = [last] * self.num_worlds if sample_tick is None else sample_tick.tolist()
+        found: list[float] = []
         for world, (hot, row) in enumerate(zip(self._drive.hot, rows, strict=True)):
-            early = int(sample_tick[world])
-            push(hot, row[:early])
-            if early < self.spec.ticks:
-                self._observe(world, sampled)
-                sampled.time[world] = (self._tick[world] + early) * self.spec.tick_s
-                push(hot, row[early:])
-            for pos, vel, _, _ in states(hot[1], hot[2], hot[0]):
+            if ends[world] < last:
+                push(hot, row[: ends[world]])
+                self._observe(world, self._sampled)
+                self._sampled.time[world] += ends[world] * self.spec.tick_s
+                row = row[ends[world] :]
+            push(hot, row)
+            for pos, vel, _, _ in self._states(hot[1], hot[2], hot[0]):
                 found += (pos, vel)
-        self._record(found)
+        return found
 
     def _record(self, found: list[float]) -> None:
-        """Write position and velocity of every joint of every world, and the time."""
+        """Write positions and velocities of all worlds' joints, one after another, and the time."""
         now = self._now
         pairs = np.array(found, dtype=np.float64).reshape(self.num_worlds, now.num_joints, 2)
         now.joint_pos[...] = pairs[:, :, 0]

@@ -31,6 +31,7 @@ class Drive:
 
     Attributes:
         hot: Per world what the tick loop needs.
+        push: Advance one world by as many ticks as there are entries in its row.
     """
 
     def __init__(self, robot: Robot, tick_s: float, ticks: int) -> None:
@@ -44,11 +45,11 @@ class Drive:
         self._robot, self._ticks = robot, ticks
         self._law = any(a.kind == "position" for a in robot.actuators)
         self.hot: list[Hot] = []
-        self._each: Callable[[Hot, list[Any]], None] = _push_array
+        self.push: Callable[[Hot, list[Any]], None] = _push_array
         if self._law:
-            self._each = _push_law
+            self.push = _push_law
         elif robot.num_actuators <= _FEW:
-            self._each = _push_few
+            self.push = _push_few
         # Bullet divides by rounding down, and carries what is left over to the next call.
         period = ticks * tick_s
         self._divides = period / ticks == tick_s and period / tick_s == ticks and not self._law
@@ -79,30 +80,60 @@ class Drive:
         if self.hot:
             self.hot[index] = self._bind(worlds[index], index, table)
 
-    def plan(
-        self, worlds: list[World], commands: np.ndarray, *, watched: bool = False
-    ) -> tuple[Callable[[Hot, list[Any]], None], list[list[Any]]]:
-        """Prepare one control step.
+    def merge(self, worlds: list[World], commands: np.ndarray) -> bool:
+        """Return whether the coming control step is one call, and tell Bullet.
 
         Args:
             worlds: The Bullet worlds (N).
             commands: (K, N, A).
-            watched: Whether some world is read before the end of the step.
+        """
+        merged = self._merges and _constant(commands)
+        self._divide(worlds, merged)
+        return merged
+
+    def once(self, commands: np.ndarray) -> list[float]:
+        """Advance all worlds by one control step, in one call each.
+
+        Args:
+            commands: (N, A).
 
         Returns:
-            What pushes a world, and with what each is pushed (N): an entry per tick, or, where
-            nothing changes from tick to tick, an entry per motor.
+            Position and velocity of every joint of every world.
         """
-        merged = self._merges and not watched and _constant(commands)
+        found: list[float] = []
+        put = found.append
+        for hot, torques in zip(self.hot, self._torques(commands).tolist(), strict=True):
+            client, body, joints, driven, _ = hot
+            for i, torque in enumerate(torques):
+                if torque:  # a torque lasts for one call; none is none
+                    _motor(body, driven[i], _TORQUE, 0, 0, torque, 0, 0, 0, client)
+            _tick(client)
+            if joints:
+                for pos, vel, _, _ in _states(body, joints, client):
+                    put(pos)
+                    put(vel)
+        return found
+
+    def rows(self, worlds: list[World], commands: np.ndarray) -> list[list[Any]]:
+        """Return with what each world is pushed when it is called tick by tick.
+
+        Args:
+            worlds: The Bullet worlds (N).
+            commands: (K, N, A).
+
+        Returns:
+            N lists with an entry per tick.
+        """
+        self._divide(worlds, False)
+        if not self._law:
+            commands = self._torques(commands)
+        return list(commands.transpose(1, 0, 2).tolist())
+
+    def _divide(self, worlds: list[World], merged: bool) -> None:
         if merged != self._merged:
             for world in worlds:
                 world.set_ticks(self._ticks if merged else 1)
             self._merged = merged
-        if merged:
-            return _push_once, self._torques(commands[0]).tolist()
-        if not self._law:
-            commands = self._torques(commands)
-        return self._each, commands.transpose(1, 0, 2).tolist()
 
     def _torques(self, commands: np.ndarray) -> np.ndarray:
         return np.minimum(np.maximum(commands * self._strength, self._low), self._high)
@@ -133,14 +164,6 @@ class Drive:
 def _constant(commands: np.ndarray) -> bool:
     """Return whether every tick has the same command; a broadcast view says so by itself."""
     return commands.strides[0] == 0 or bool((commands[1:] == commands[0]).all())
-
-
-def _push_once(hot: Hot, torques: list[float]) -> None:
-    client, body, _, driven, _ = hot
-    for joint, torque in zip(driven, torques, strict=True):
-        if torque:  # a torque lasts for one call; none is none
-            _motor(body, joint, _TORQUE, 0, 0, torque, 0, 0, 0, client)
-    _tick(client)
 
 
 def _push_few(hot: Hot, row: list[list[float]]) -> None:

@@ -133,13 +133,15 @@ def test_a_bundle_without_training_parameters_cannot_be_fine_tuned(
         load_policy(path)
 
 
-def test_the_chain_goes_from_observation_to_action(trained: Build) -> None:
-    for algo, squashes in (("ppo", False), ("sac", True)):
-        outcome, description = trained(algo, extractor=(8, 6), head=(5,))
-        layers, squash = actor_chain(outcome.state, description.activation)
-        assert squash is squashes
-        assert [layer.weight.shape for layer in layers] == [(8, 12), (6, 8), (5, 6), (1, 5)]
-        assert [layer.activation for layer in layers][-1] == "identity"
+@pytest.mark.parametrize(("algo", "squashes"), [("ppo", False), ("sac", True)])
+def test_the_chain_goes_from_observation_to_action(
+    trained: Build, algo: str, squashes: bool
+) -> None:
+    outcome, description = trained(algo, extractor=(8, 6), head=(5,))
+    layers, squash = actor_chain(outcome.state, description.activation)
+    assert squash is squashes
+    assert [layer.weight.shape for layer in layers] == [(8, 12), (6, 8), (5, 6), (1, 5)]
+    assert layers[-1].activation == "identity"
 
 
 def test_layers_are_ordered_by_number_and_not_by_letter(trained: Build) -> None:
