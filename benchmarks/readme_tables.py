@@ -1,7 +1,7 @@
 """Write the tables of the README from the results files, so that no number is typed.
 
-    python benchmarks/readme_tables.py          # write
-    python benchmarks/readme_tables.py --check  # fail if the README differs
+python benchmarks/readme_tables.py          # write
+python benchmarks/readme_tables.py --check  # fail if the README differs
 """
 
 import argparse
@@ -52,8 +52,8 @@ def transfer_table(content: dict[str, Any]) -> str:
     """
     seeds = len(content["provenance"]["seeds"])
     lines = [
-        f"| {seeds} seeds, {content['episodes_per_seed']} episodes each | measured on | target steps "
-        "| success, 95 % interval | worst seed | return (IQM) | against scratch |",
+        f"| {seeds} seeds, {content['episodes_per_seed']} episodes each | measured on "
+        "| target steps | success, 95 % interval | worst seed | return (IQM) | against scratch |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in content["rows"]:

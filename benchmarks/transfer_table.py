@@ -1,8 +1,9 @@
-"""Measure the transfer table of the README: five seeds, every method, with and without randomization.
+"""Measure the transfer table of the README: every method, with and without randomization.
 
-Trains what is not trained yet (`outputs/transfer_table/<task>/...`, continued after an interruption), then
-measures all policies with common random numbers and writes `benchmarks/results/transfer_<task>.json` and
-the figure of the README. Every run is one command of the README; this script only lines them up.
+Trains what is not trained yet (`outputs/transfer_table/<task>/...`, continued after an
+interruption), then measures all policies with common random numbers and writes
+`benchmarks/results/transfer_<task>.json`, the figure of the README and a page. Every run is one
+command of the README; this script only lines them up.
 
     python benchmarks/transfer_table.py --task pendubot --seeds 5 --jobs 2
 """
@@ -12,20 +13,25 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from simreal.config import compose
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import load_bundle
 from simreal.domains import Domain
+from simreal.evaluation.comparison import compare_curves
 from simreal.evaluation.episodes import EpisodeRecord
 from simreal.evaluation.figures import Bar, to_png, transfer_chart
 from simreal.evaluation.matrix import EvaluationResult
 from simreal.evaluation.measure import measure
 from simreal.evaluation.provenance import collect_provenance
+from simreal.evaluation.report import ReportData, TransferRow, write_report
+from simreal.evaluation.transfer_metrics import Curve
 from simreal.evaluation.verdict import verdict
 from simreal.learning.artifact import act_of
 
@@ -63,11 +69,12 @@ def main() -> int:
     for stage in (sources, methods):
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(execute, stage))
-    content, figure = table(args.task, args.seeds, args.episodes, folder, sources, methods)
+    content, figure, page = table(args.task, args.seeds, args.episodes, sources, methods)
     args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / f"transfer_{args.task}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     path.with_suffix(".png").write_bytes(figure)
+    write_report(page, path.with_suffix(".html"))
     print(path)
     return 0
 
@@ -101,13 +108,14 @@ def execute(run: Run) -> None:
     log = run.folder.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
-        subprocess.run([sys.executable, "-m", "simreal", *last], stdout=file, stderr=file, check=True)
+        words = [sys.executable, "-m", "simreal", *last]
+        subprocess.run(words, stdout=file, stderr=file, check=True)
 
 
 def table(
-    task: str, seeds: int, episodes: int, folder: Path, sources: list[Run], methods: list[Run]
-) -> tuple[dict[str, Any], bytes]:
-    """Measure every policy and return the content of the results file and the figure."""
+    task: str, seeds: int, episodes: int, sources: list[Run], methods: list[Run]
+) -> tuple[dict[str, Any], bytes, ReportData]:
+    """Measure every policy; return the content of the results file, the figure and the page."""
     composed = compose("transfer", [f"pair={task}_real"])
     robot: Robot = composed.build("robot", Robot)
     task_object: Task = composed.build("task", Task)
@@ -139,7 +147,9 @@ def table(
         add(run.label, run, target)
     for run in (*sources, *methods):
         summary = json.loads((run.folder / "summary.json").read_text())
-        runs.append({"row": run.label, "command": " ".join(("simreal", *run.words[:-1])), **summary})
+        words = (word.replace(f"{run.folder.parent}/", "") for word in run.words)
+        command = " ".join(("simreal", *words))
+        runs.append({"row": run.label, "command": command, **summary})
         if "train_steps" in summary:
             spent = summary["train_steps"] + summary["eval_steps"]
             steps.setdefault(run.label, []).append(spent)
@@ -184,7 +194,56 @@ def table(
         if cell.domain == target.name and cell.success is not None
     ]
     figure = transfer_chart(bars, f"success on {target.name}", percent=True)
-    return content, to_png(figure)
+    curves = curves_of(runs, {r["row"]: r["success_by_seed"] for r in rows})
+    page = ReportData(
+        title=content["what"],
+        summary=f"{seeds} seeds, {episodes} test episodes each, with common random numbers.",
+        rows=[
+            TransferRow(cell.policy, cell, max(steps.get(cell.policy, [0])))
+            for cell in result.cells
+        ],
+        matrix=[
+            replace(cell, policy=cell.policy.split(", ")[1])
+            for cell in result.cells
+            if cell.policy.startswith(("source", "zero-shot"))
+        ],
+        success_curves=curves,
+        comparisons=[
+            compare_curves(name, curve, curves["scratch"], 0.9, paired=False)
+            for name, curve in curves.items()
+            if name != "scratch"
+        ],
+        threshold=0.9,
+        provenance=result.provenance,
+    )
+    return content, to_png(figure), page
+
+
+def curves_of(runs: list[dict[str, Any]], final: dict[str, list[float]]) -> dict[str, Curve]:
+    """Return the success on the target against all target steps, per method.
+
+    The first point is the zero-shot success, the last one the test episodes of the kept policy; the
+    points between are the evaluations that chose the checkpoint, where there were any.
+
+    Args:
+        runs: Summaries of all runs.
+        final: Row to success by seed.
+    """
+    curves = {}
+    for label in dict.fromkeys(run["row"] for run in runs if "train_steps" in run):
+        group = [run for run in runs if run["row"] == label]
+        kind = label.split(", ")[1] if ", " in label else None
+        start = final[f"zero-shot, {kind}"] if kind else [0.0] * len(group)
+        points = min(len(run["curve"]) for run in group)
+        inner = points - 1 if points > 1 else 0
+        steps = [p["num_steps"] + p["eval_steps"] for p in group[0]["curve"][:inner]]
+        steps = [0, *steps, max(run["train_steps"] + run["eval_steps"] for run in group)]
+        scores = [
+            [start[i], *(p["success"] for p in run["curve"][:inner]), final[label][i]]
+            for i, run in enumerate(group)
+        ]
+        curves[label] = Curve(np.array(steps, dtype=float), np.array(scores))
+    return curves
 
 
 if __name__ == "__main__":

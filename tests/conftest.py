@@ -74,7 +74,7 @@ def toy_algo() -> Callable[..., Any]:
     def make(name: str = "ppo", **changes: Any) -> Any:
         if name == "sac":
             settings = {"buffer_size": 200, "learning_starts": 40, "batch_size": 16}
-            return SACSettings(**(shared | settings | {"gradient_steps": 2} | changes))
+            return SACSettings(**(shared | settings | {"gradient_steps": 1} | changes))
         settings = {"num_steps": 16, "batch_size": 32, "num_epochs": 2}
         return PPOSettings(**(shared | settings | changes))
 

@@ -1,4 +1,4 @@
-"""The example package is built, installed beside simreal, listed and trained, with no edit to the kit."""
+"""The example package is built, installed, listed and trained, with no edit to the kit."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytest.importorskip("pybullet")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the example package with its own build backend and install it into a folder."""
     folder = tmp_path_factory.mktemp("site")
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
     subprocess.run(
         [sys.executable, "-m", "pip", "install", *options, str(ROOT / "examples" / "slider")],
         check=True,

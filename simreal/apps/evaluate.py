@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.table import Table
 
@@ -95,7 +96,8 @@ def _domains(composed: Composed) -> list[Domain]:
         return [source]
     if source.name == target.name:
         raise ConfigError(
-            f"source, target: both are named '{source.name}' and differ; set source.name or target.name"
+            f"source, target: both are named '{source.name}' and differ; set source.name or "
+            "target.name"
         )
     return [source, target]
 
@@ -104,11 +106,10 @@ def _acts(wanted: Sequence[str | None], robot: Robot, task: Task) -> dict[str, t
     """Return label to policy and training seed; a label that is taken gives way to the path."""
     acts: dict[str, tuple[Act, int]] = {}
     for name in wanted:
-        label, loaded = load_act(name, robot, task)
-        label = label if label not in acts else str(name)
-        if label in acts:
+        if wanted.count(name) > 1:
             raise ConfigError(f"policy: got '{name}' twice; name each policy once")
-        acts[label] = loaded
+        label, loaded = load_act(name, robot, task)
+        acts[label if label not in acts else str(Path(str(name)).resolve())] = loaded
     return acts
 
 

@@ -148,8 +148,8 @@ class ObservationPipeline:
     """Evaluate observation terms for N rows, with their history.
 
     The observation is laid out term after term; inside a term frame after frame, oldest first.
-    Frames stand in a ring, so that a step writes one frame and moves none. In memory the rows of one
-    entry are neighbours, which is how operations on all rows at once are cheapest.
+    Frames stand in a ring, so that a step writes one frame and moves none. In memory the rows of
+    one entry are neighbours, which is how operations on all rows at once are cheapest.
     """
 
     def __init__(

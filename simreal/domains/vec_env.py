@@ -142,7 +142,6 @@ class SimVecEnv:
         self._none.flags.writeable = False
         self._command = np.tile(self.action_map.idle, (n, 1))
         self._action, self._last_action = (np.zeros((n, self.action_map.dim)) for _ in range(2))
-        self._rewards = np.zeros((len(task.reward_names), n))
         self._obs, self._final = (
             [np.zeros((n, dim), dtype=np.float32) for _ in range(2)] for _ in range(2)
         )
@@ -299,10 +298,8 @@ class SimVecEnv:
 
     def _judge(self, diverged: np.ndarray | None) -> np.ndarray:
         """Count reward terms and success, and return the reward (N,)."""
-        rewards, action, last = self._rewards, self._action, self._last_action
-        terms = self.task.reward(NUMPY, self._previous, self.truth, action, last)
-        for row, term in zip(rewards, terms, strict=True):
-            row[...] = term
+        action, last = self._action, self._last_action
+        rewards = np.array(self.task.reward(NUMPY, self._previous, self.truth, action, last))
         if diverged is not None:
             rewards[:, diverged] = 0.0
         self.book.terms += rewards

@@ -67,6 +67,11 @@ class PyBulletEngine(Engine):
         self._sampled_early = False
         self._tick = np.zeros(spec.num_worlds, dtype=np.int64)
         self._ticks = np.full(spec.num_worlds, spec.ticks)
+        worlds, joints = spec.num_worlds, self.robot.num_joints
+        self._found = np.zeros((worlds, joints, 2))
+        # The columns of position and velocity, which are neighbours, as pairs.
+        columns = self._now.buffer[:, : 2 * joints]
+        self._pairs = columns.reshape(worlds, 2, joints).transpose(0, 2, 1)
         self._states = p.getJointStates if self.robot.num_joints else _no_states
         self._command_shape = (spec.ticks, spec.num_worlds, self.robot.num_actuators)
         self._drive = Drive(self.robot, spec.tick_s, spec.ticks)
@@ -292,12 +297,10 @@ class PyBulletEngine(Engine):
 
     def _record(self, found: list[float]) -> None:
         """Write positions and velocities of all worlds' joints, one after another, and the time."""
-        now = self._now
-        pairs = np.array(found, dtype=np.float64).reshape(self.num_worlds, now.num_joints, 2)
-        now.joint_pos[...] = pairs[:, :, 0]
-        now.joint_vel[...] = pairs[:, :, 1]
+        self._found.reshape(-1)[:] = found
+        self._pairs[...] = self._found
         self._tick += self._ticks
-        np.multiply(self._tick, self.spec.tick_s, out=now.time)
+        np.multiply(self._tick, self.spec.tick_s, out=self._now.time)
 
     def _observe(self, world: int, state: State) -> None:
         """Read one world into its row of a state."""

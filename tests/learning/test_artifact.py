@@ -27,11 +27,20 @@ from simreal.learning.trainer import TrainingOutcome, train
 Build = Callable[..., Any]
 
 
+_DONE: dict[str, tuple[TrainingOutcome, Trained]] = {}
+
+
 @pytest.fixture
 def trained(toy_job: Build, toy_domain: Build, toy_algo: Build) -> Build:
-    """Return a function that trains a policy with its normalizer and describes it."""
+    """Return a function that trains a policy with its normalizer, once, and describes it."""
 
     def make(algo: str = "ppo", **network: Any) -> tuple[TrainingOutcome, Trained]:
+        key = repr((algo, network))
+        if key not in _DONE:
+            _DONE[key] = once(algo, network)
+        return _DONE[key]
+
+    def once(algo: str, network: dict[str, Any]) -> tuple[TrainingOutcome, Trained]:
         job = toy_job(settings=toy_algo(algo, **network), domain=toy_domain(busy=True))
         outcome = train(job)
         description = Trained(

@@ -148,7 +148,7 @@ def test_only_damaged_checkpoints_are_an_error(
 ) -> None:
     write(tmp_path, 2)
     damage(tmp_path)
-    with pytest.raises(CheckpointError, match="no valid checkpoint.*start the run anew"):
+    with pytest.raises(CheckpointError, match=r"no valid checkpoint.*start the run anew"):
         newest_checkpoint(tmp_path)
 
 

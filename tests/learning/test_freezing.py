@@ -78,9 +78,7 @@ def test_frozen_parts_stay_bit_for_bit_while_the_others_learn(
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
-def test_a_frozen_extractor_freezes_its_statistics(
-    build: Callable[[str], Any], algo: str
-) -> None:
+def test_a_frozen_extractor_freezes_its_statistics(build: Callable[[str], Any], algo: str) -> None:
     policy = build(algo).policy
     sides = {
         name.split("features_extractor")[0]: module
@@ -149,16 +147,16 @@ def test_the_entropy_coefficient_is_held_with_the_actor(build: Callable[[str], A
 
 def test_unknown_parts_are_named(build: Callable[[str], Any]) -> None:
     model = build("ppo")
-    with pytest.raises(UnknownNameError, match="actor.extracter.*Did you mean 'actor.extractor'"):
+    with pytest.raises(
+        UnknownNameError, match=r"actor\.extracter.*Did you mean 'actor\.extractor'"
+    ):
         freeze(model.policy, "actor.extracter")
     with pytest.raises(UnknownNameError, match="encoder"):
         set_learning_rates(model, 1e-3, {"encoder": 1e-3})
 
 
 @pytest.mark.parametrize(("algo", "pattern"), [("ppo", "*"), ("sac", "critic.*")])
-def test_what_cannot_learn_is_refused(
-    build: Callable[[str], Any], algo: str, pattern: str
-) -> None:
+def test_what_cannot_learn_is_refused(build: Callable[[str], Any], algo: str, pattern: str) -> None:
     model = build(algo)
     freeze(model.policy, pattern)
     with pytest.raises(ConfigError, match="must learn"):

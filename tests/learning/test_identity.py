@@ -33,7 +33,8 @@ def test_the_first_difference_is_named(toy_domain: Callable[..., Any]) -> None:
     old = toy_domain()
     new = replace(old, dynamics={"armature": {"*": 0.0}, "gravity": 3.7})
     with pytest.raises(
-        CheckpointError, match=r"here is of another run: domain\.dynamics\.gravity was absent, now 3\.7"
+        CheckpointError,
+        match=r"here is of another run: domain\.dynamics\.gravity was absent, now 3\.7",
     ) as caught:
         check_identity(identity_of(domain=new), identity_of(domain=old), "here")
     assert "\n" not in str(caught.value)

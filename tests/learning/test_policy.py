@@ -85,7 +85,7 @@ def test_mlp_puts_the_activation_behind_each_layer() -> None:
 
 
 def test_unknown_activation_is_named() -> None:
-    with pytest.raises(UnknownNameError, match="'tahn'.*Did you mean 'tanh'"):
+    with pytest.raises(UnknownNameError, match=r"'tahn'.*Did you mean 'tanh'"):
         policy_kwargs(extractor=(8,), head=(8,), activation="tahn", normalize=True)
     with pytest.raises(UnknownNameError, match="'tahn'"):
         mlp(3, (4,), "tahn")

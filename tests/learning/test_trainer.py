@@ -33,8 +33,8 @@ class Killed(BaseException):
     """Stand in for the end of the process."""
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, step: int, *, before: bool = False) -> None:
-    """End the process right before or after the checkpoint of a step."""
+def killed(monkeypatch: pytest.MonkeyPatch, step: int, job: Any, *, before: bool = False) -> None:
+    """Begin or continue a run that ends right after, or before, the checkpoint of a step."""
     write = trainer.write_checkpoint
 
     def wrapped(folder: Path, num_timesteps: int, *rest: Any) -> Path:
@@ -45,7 +45,10 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int, *, before: bool = False)
             raise Killed
         return path
 
-    monkeypatch.setattr(trainer, "write_checkpoint", wrapped)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "write_checkpoint", wrapped)
+        with pytest.raises(Killed):
+            train(job, resume=True)
 
 
 def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -110,9 +113,7 @@ def test_the_normalizer_learns_between_rollouts(toy_job: Build) -> None:
     assert {n.count.item() for n in normalizers(outcome.model.policy)} == {128.0}
 
 
-def test_off_policy_statistics_stop_after_the_random_phase(
-    toy_job: Build, toy_algo: Build
-) -> None:
+def test_off_policy_statistics_stop_after_the_random_phase(toy_job: Build, toy_algo: Build) -> None:
     outcome = train(toy_job(settings=toy_algo("sac")))
     found = normalizers(outcome.model.policy)
     assert [n.count.item() for n in found] == [40.0, 40.0, 40.0]
@@ -261,9 +262,7 @@ def test_a_continued_run_equals_an_uninterrupted_one(
     settings = {"settings": toy_algo(algo), "domain": toy_domain(engine, busy=True)}
     whole = train(toy_job(folder=tmp_path / "whole", **settings))
     for step in (64, 128):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_at(patch, step)
-            train(toy_job(**settings), resume=True)
+        killed(monkeypatch, step, toy_job(**settings))
     assert_same(whole, train(toy_job(**settings), resume=True))
 
 
@@ -273,9 +272,7 @@ def test_killed_in_the_random_phase_of_sac(
     plan = {"checkpoint_every": 16, "num_steps": 96}
     settings = {"settings": toy_algo("sac"), "plan": plan}
     whole = train(toy_job(folder=tmp_path / "whole", **copy.deepcopy(settings)))
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, 16)
-        train(toy_job(**copy.deepcopy(settings)))
+    killed(monkeypatch, 16, toy_job(**copy.deepcopy(settings)))
     assert_same(whole, train(toy_job(**settings), resume=True))
 
 
@@ -284,15 +281,11 @@ def test_a_full_replay_buffer_continues_where_it_wraps(
 ) -> None:
     settings = {"settings": toy_algo("sac", buffer_size=80)}
     whole = train(toy_job(folder=tmp_path / "whole", **settings))
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, 128)
-        train(toy_job(**settings))
+    killed(monkeypatch, 128, toy_job(**settings))
     assert_same(whole, train(toy_job(**settings), resume=True))
 
 
-def test_phases_continue(
-    toy_job: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_phases_continue(toy_job: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phases = (
         Phase(until=96, frozen=("actor.*",), learning_rates={"critic.head": 1e-2}),
         Phase(until=256, learning_rates={"actor.*": 1e-4}),
@@ -300,9 +293,7 @@ def test_phases_continue(
     plan = {"phases": phases, "num_steps": 256}
     whole = train(toy_job(folder=tmp_path / "whole", plan=dict(plan)))
     for step in (64, 128):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_at(patch, step)
-            train(toy_job(plan=dict(plan)), resume=True)
+        killed(monkeypatch, step, toy_job(plan=dict(plan)))
     assert_same(whole, train(toy_job(plan=dict(plan)), resume=True))
 
 
@@ -310,9 +301,7 @@ def test_killed_before_the_first_checkpoint(
     toy_job: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(toy_job(folder=tmp_path / "whole"))
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, 0, before=True)
-        train(toy_job())
+    killed(monkeypatch, 0, toy_job(), before=True)
     assert_same(whole, train(toy_job(), resume=True))
 
 
@@ -357,9 +346,7 @@ def test_worlds_of_an_engine_that_hides_its_state_begin_anew_in_both_runs(
     whole = train(toy_job(folder=tmp_path / "whole"))
     assert resets == [3, -1, -1, -1, -1]  # the start, and the checkpoints at 0, 64, 128 and 192
     for step in (0, 64):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_at(patch, step)
-            train(toy_job(), resume=True)
+        killed(monkeypatch, step, toy_job())
     assert_same(whole, train(toy_job(), resume=True))
 
 
@@ -368,9 +355,7 @@ def test_another_number_of_workers_continues_the_same_run(
 ) -> None:
     settings = {"domain": toy_domain("pybullet", busy=True)}
     whole = train(toy_job(folder=tmp_path / "whole", **settings))
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, 64)
-        train(toy_job(**settings))
+    killed(monkeypatch, 64, toy_job(**settings))
     assert_same(whole, train(toy_job(workers=2, **settings), resume=True))
 
 

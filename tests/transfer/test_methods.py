@@ -23,9 +23,10 @@ from simreal.transfer.fine_tune import two_phases, with_overrides
 
 Build = Callable[..., Any]
 State = dict[str, torch.Tensor]
-PLAN = TrainingPlan(
-    num_steps=192, eval_every=64, eval_episodes=2, checkpoint_every=64, keep="last"
-)
+PLAN = TrainingPlan(num_steps=192, eval_every=64, eval_episodes=2, checkpoint_every=64, keep="last")
+
+
+_SOURCES: dict[str, State] = {}
 
 
 @pytest.fixture(params=["ppo", "sac"])
@@ -39,12 +40,14 @@ def problem(
     """Return a problem whose source policy was trained, a little, in another domain."""
     changes = {"learning_starts": 0} if request.param == "sac" else {}
     job = toy_job(folder=tmp_path / "source", settings=toy_algo(request.param))
+    if request.param not in _SOURCES:
+        _SOURCES[request.param] = train(job).state
     return TransferProblem(
         robot=job.robot,
         task=job.task,
         target=toy_domain("mujoco", busy=True),
         settings=toy_algo(request.param, **changes),
-        source_state=train(job).state,
+        source_state=copy.deepcopy(_SOURCES[request.param]),
         seed=7,
         folder=tmp_path / "target",
     )
@@ -52,7 +55,7 @@ def problem(
 
 @pytest.fixture
 def snapshots(monkeypatch: pytest.MonkeyPatch) -> dict[int, State]:
-    """Return the parameters at each evaluation, by steps; step 0 is what the training began with."""
+    """Return the parameters at each evaluation, by steps; at 0 what the training began with."""
     seen: dict[int, State] = {}
     learn, evaluate = trainer._Run._learn, trainer._Run._evaluate
 
@@ -183,9 +186,10 @@ def test_a_killed_transfer_continues_bit_for_bit(
             raise Killed
         return folder
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(trainer, "write_checkpoint", killing)
-        run(problem)
+        with pytest.raises(Killed):
+            run(problem)
     again = run(replace(problem, resume=True))
     assert all(torch.equal(value, again.state[name]) for name, value in whole.state.items())
     assert again.curve == whole.curve
@@ -199,7 +203,10 @@ def test_another_source_policy_is_refused_on_continuing(problem: TransferProblem
         FineTune(PLAN, warm_up_steps=64).run(replace(problem, source_state=other, resume=True))
 
 
-@pytest.mark.parametrize("method", [ZeroShot(), FineTune(PLAN), FrozenExtractor(PLAN)])
+@pytest.mark.parametrize(
+    "method",
+    [ZeroShot(), FineTune(PLAN, warm_up_steps=64), FrozenExtractor(PLAN, warm_up_steps=64)],
+)
 def test_a_missing_source_policy_is_named(problem: TransferProblem, method: Any) -> None:
     with pytest.raises(ConfigError, match=f"'{method.name}' begins with a source policy"):
         method.run(replace(problem, source_state=None))
@@ -252,8 +259,6 @@ def test_overrides_keep_whole_numbers_whole(toy_algo: Build) -> None:
         ({"gamma": 2.0}, "gamma is 2.0"),
     ],
 )
-def test_wrong_overrides_are_named(
-    toy_algo: Build, overrides: dict[str, float], part: str
-) -> None:
+def test_wrong_overrides_are_named(toy_algo: Build, overrides: dict[str, float], part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         with_overrides(toy_algo(), overrides)

@@ -16,9 +16,7 @@ Build = Callable[..., Any]
 
 
 @pytest.fixture
-def build(
-    toy_robot: Any, toy_task: Any, toy_domain: Build, toy_algo: Build
-) -> Iterator[Build]:
+def build(toy_robot: Any, toy_task: Any, toy_domain: Build, toy_algo: Build) -> Iterator[Build]:
     envs = []
 
     def make(algo: str = "ppo", seed: int = 0, **network: Any) -> Any:

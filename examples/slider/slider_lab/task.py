@@ -33,7 +33,12 @@ class SlideToMark(Task):
         return (ActionTerm(joint="slide", scale=5.0),)
 
     def reward(
-        self, xp: Any, previous: StateView, current: StateView, action: Array, previous_action: Array
+        self,
+        xp: Any,
+        previous: StateView,
+        current: StateView,
+        action: Array,
+        previous_action: Array,
     ) -> tuple[Array, ...]:
         """Return minus the distance to the mark [m], and a penalty of speed."""
         position, speed = current.joint_pos[:, 0], current.joint_vel[:, 0]

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v2 as imageio
+import pytest
+
+from simreal import cli
+from simreal.deploy import load_bundle
+
+Refuse = Callable[..., str]
+
+
+def play(path: Path, *more: str) -> list[str]:
+    task = ("task=pendulum", "width=64", "height=48")
+    return ["play", *task, *more, f"output={path}"]
+
+
+def test_an_episode_becomes_a_video(
+    tmp_path: Path, trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "video.mp4"
+    assert cli.main(play(path, f"policy={trained_run}")) == 0
+    printed = capsys.readouterr().out
+    assert "no success, return" in printed
+    assert f"video      {path}" in printed
+    with imageio.get_reader(path) as reader:
+        assert reader.get_meta_data()["size"] == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("width=50", "width: got 50; a multiple of 16"),
+        ("height=0", "height: got 0; a multiple of 16"),
+        ("policy=nobody", "got 'nobody'"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    refuse: Refuse, tmp_path: Path, override: str, part: str
+) -> None:
+    assert part in refuse(*play(tmp_path / "video.mp4", "policy=zero", override))
+
+
+def test_an_existing_video_is_not_replaced(refuse: Refuse, tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(b"mine")
+    assert "which exists" in refuse(*play(path, "policy=zero"))
+    assert path.read_bytes() == b"mine"
+
+
+def test_a_video_is_an_mp4(refuse: Refuse, tmp_path: Path) -> None:
+    assert "ends in .mp4" in refuse(*play(tmp_path / "video.gif", "policy=zero"))
+
+
+@pytest.mark.parametrize("inside", ["", "policy"])
+def test_export_copies_the_bundle_of_a_run(
+    tmp_path: Path, trained_run: Path, capsys: pytest.CaptureFixture[str], inside: str
+) -> None:
+    target = tmp_path / "mine.policy"
+    assert cli.main(["export", f"run={trained_run / inside}", f"output={target}"]) == 0
+    printed = capsys.readouterr().out
+    assert "golden replay: 200 steps" in printed
+    assert f"bundle     {target}" in printed
+    source = trained_run / "policy"
+    assert load_bundle(target).sha256 == load_bundle(source).sha256
+    assert {p.name for p in target.iterdir()} == {p.name for p in source.iterdir()}
+
+
+def test_export_refuses_an_existing_folder(
+    refuse: Refuse, tmp_path: Path, trained_run: Path
+) -> None:
+    line = refuse("export", f"run={trained_run}", f"output={tmp_path}")
+    assert "which exists; choose another folder" in line
+
+
+def test_export_refuses_a_run_without_a_policy(refuse: Refuse, tmp_path: Path) -> None:
+    assert "run: got" in refuse("export", f"run={tmp_path}", f"output={tmp_path / 'x'}")
+
+
+def test_export_refuses_a_damaged_bundle(refuse: Refuse, tmp_path: Path, trained_run: Path) -> None:
+    copy = tmp_path / "copy"
+    assert cli.main(["export", f"run={trained_run}", f"output={copy}"]) == 0
+    weights = copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    target = tmp_path / "x"
+    assert "weights.safetensors" in refuse("export", f"run={copy}", f"output={target}", code=1)
+    assert not target.exists()
