@@ -3,6 +3,7 @@
 Heavy packages are imported when a fixture is used, so that light tests stay light.
 """
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,18 @@ def toy_job(
         return TrainingJob(**(settings | changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def read_video() -> Callable[..., Any]:
+    """Return a function that decodes an mp4 file of a known size into pictures (T, H, W, 3)."""
+    import imageio_ffmpeg
+    import numpy as np
+
+    def read(path: Path, width: int, height: int) -> Any:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path)]
+        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        raw = subprocess.run(command, check=True, capture_output=True).stdout
+        return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
+
+    return read

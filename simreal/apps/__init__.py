@@ -1,1 +1,1 @@
-"""The verbs of the command line: they compose a configuration, build objects and call the layers below."""
+"""The verbs of the command line: compose a configuration, build objects, call the layers below."""

@@ -36,7 +36,6 @@ from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.artifact import act_of, load_policy
 from simreal.transfer import TransferMethod, TransferProblem, TransferResult
 
-
 State = dict[str, torch.Tensor]
 
 _LABELS = {"frozen_extractor": "frozen extractor", "fine_tune": "fine-tuned"}
@@ -113,9 +112,9 @@ class _Demo:
 
     def run(self) -> None:
         """Measure, transfer, report, deploy."""
-        say(f"1. Measure the shipped policies in the source domain and, zero-shot, in {self.target.name}")
+        say(f"1. Measure the shipped policies in {self.source.name} and in {self.target.name}")
         rows = self._zero_shot()
-        say("2. Transfer the randomized one with little target data; train from scratch with as much")
+        say("2. Transfer the randomized one with little target data, beside scratch with as much")
         _, state = load_policy(self.randomized)
         for name, method in self.methods.items():
             rows.append(self._transfer(name, method, state))
@@ -267,4 +266,3 @@ class _Demo:
         say(f"report     {self.folder / 'report.html'}")
         if video is not None:
             say(f"video      {video}")
-

@@ -37,13 +37,11 @@ def run_folder(output: str | None, label: str, seed: int) -> Path:
         # What a process that was killed while it began left half-written is no run.
         used = folder.is_dir() and any(p.suffix != ".part" for p in folder.iterdir())
         if used or (folder.exists() and not folder.is_dir()):
-            hint = (
-                f", or continue that run with resume={folder}"
-                if (folder / RUN_FILE).is_file()
-                else ""
-            )
+            begun = (folder / RUN_FILE).is_file()
+            hint = f", or continue that run with resume={folder}" if begun else ""
             raise ConfigError(
-                f"output: got '{folder}', which exists and is not empty; choose another folder{hint}"
+                f"output: got '{folder}', which exists and is not empty; choose another folder"
+                f"{hint}"
             )
     else:
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -57,7 +55,7 @@ def run_folder(output: str | None, label: str, seed: int) -> Path:
 
 
 def save_config(folder: Path, composed: Composed) -> None:
-    """Write what a run began with: verb and overrides, from which it is continued, then all settings.
+    """Write what a run began with: verb and overrides, to continue it, then all settings.
 
     Args:
         folder: The run.

@@ -79,8 +79,8 @@ def check_fits(bundle: Bundle, robot: Robot, task: Task, algo: AlgorithmSettings
     ):
         if seen != wanted:
             raise ConfigError(
-                f"policy: '{bundle.path}' was trained with {key}={seen}, and {key} is {wanted}; set "
-                f"{key}={seen} or choose another policy"
+                f"policy: '{bundle.path}' was trained with {key}={seen}, and {key} is {wanted}; "
+                f"set {key}={seen} or choose another policy"
             )
 
 
@@ -89,8 +89,9 @@ def _check_task(bundle: Bundle, robot: Robot, task: Task) -> None:
     dim = ObservationPipeline(task.observation(robot), signal_names(robot, task)).dim
     if seen != task.name or width != dim:
         raise ConfigError(
-            f"policy: '{bundle.path}' was trained for task '{seen}' with {width} observation entries, "
-            f"and the task is '{task.name}' with {dim}; choose task={seen} or another policy"
+            f"policy: '{bundle.path}' was trained for task '{seen}' with {width} observation "
+            f"entries, and the task is '{task.name}' with {dim}; choose task={seen} or another "
+            "policy"
         )
 
 

@@ -28,8 +28,8 @@ def check_outputs(jobs: Sequence[Composed]) -> None:
     for output in outputs:
         if outputs.count(output) > 1:
             raise ConfigError(
-                f"output: got '{output}' for {outputs.count(output)} jobs; leave it out, and each job "
-                "gets a folder of its own"
+                f"output: got '{output}' for {outputs.count(output)} jobs; leave it out, and each "
+                "job gets a folder of its own"
             )
 
 
@@ -47,8 +47,8 @@ def continued(verb: str, folder: Path, args: Sequence[str]) -> Composed:
     extra = [a for a in args if not a.startswith("resume=")]
     if extra:
         raise ConfigError(
-            f"resume: a run continues with its own settings, got also {', '.join(extra)}; leave them "
-            "out"
+            f"resume: a run continues with its own settings, got also {', '.join(extra)}; "
+            "leave them out"
         )
     path = folder / RUN_FILE
     if not path.is_file():

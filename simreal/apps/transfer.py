@@ -127,8 +127,9 @@ def _run(composed: Composed, args: list[str]) -> None:
 def _refuse_randomization(randomization: Randomization, choice: str) -> None:
     if randomization.params:
         raise ConfigError(
-            f"randomization: got '{choice}', and a transfer trains on the target as it is; randomize "
-            f"the source with 'simreal train randomization={choice}' and give its policy here"
+            f"randomization: got '{choice}', and a transfer trains on the target as it is; "
+            f"randomize the source with 'simreal train randomization={choice}' and give its "
+            "policy here"
         )
 
 

@@ -54,7 +54,8 @@ class AlgorithmSettings(ABC):
             raise ConfigError(f"learning_rate is {self.learning_rate}; a number > 0 is needed")
         if self.final_learning_rate is not None and self.final_learning_rate < 0:
             raise ConfigError(
-                f"final_learning_rate is {self.final_learning_rate}; a number >= 0 or null is needed"
+                f"final_learning_rate is {self.final_learning_rate}; a number >= 0 or null is "
+                "needed"
             )
         if self.activation not in ACTIVATIONS:
             raise unknown_name("activation", self.activation, ACTIVATIONS)
@@ -125,12 +126,14 @@ class PPOSettings(AlgorithmSettings):
         super().__post_init__()
         if self.num_steps < 1 or self.num_epochs < 1:
             raise ConfigError(
-                f"num_steps is {self.num_steps}, num_epochs {self.num_epochs}; at least 1 each is needed"
+                f"num_steps is {self.num_steps}, num_epochs {self.num_epochs}; at least 1 each is "
+                "needed"
             )
         rollout = self.num_worlds * self.num_steps
         if not 1 < self.batch_size <= rollout or rollout % self.batch_size:
             raise ConfigError(
-                f"batch_size is {self.batch_size}; it must divide num_worlds * num_steps = {rollout}"
+                f"batch_size is {self.batch_size}; it must divide num_worlds * num_steps = "
+                f"{rollout}"
             )
 
     def build(self, env: SB3VecEnv, seed: int) -> PPO:

@@ -257,7 +257,7 @@ def normalizer_of(state: Mapping[str, torch.Tensor]) -> Normalizer | None:
 
 
 def _record(trained: Trained, network: Network) -> Golden:
-    """Run from a reset in the training domain, past an episode's end, and keep what went in and out."""
+    """Run from a reset in the training domain and keep what went in and out; no end is a reset."""
     env = SimVecEnv(trained.robot, trained.task, trained.domain, 1)
     try:
         obs = env.reset(12_345)

@@ -1,4 +1,4 @@
-"""What happens beside learning: normalizer updates, logs, held-out evaluation, checkpoints, progress."""
+"""What happens beside learning: normalizer updates, logs, calls between rollouts, progress."""
 
 import math
 import time

@@ -113,7 +113,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
     tensors: dict[str, np.ndarray] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
-            tensors[f"{prefix}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().numpy().copy()
+            array = torch.as_tensor(value).detach().cpu().numpy()
+            tensors[f"{prefix}.{index}.{key}"] = array.copy()
     return tensors
 
 

@@ -42,7 +42,7 @@ from simreal.learning.snapshot import model_state, restore_model
 from simreal.learning.vec_env import SB3VecEnv
 
 EVALUATION_SEED = 1_000_003
-"""Seed of held-out evaluations; training seeds are smaller, so no training episode is ever repeated."""
+"""Seed of held-out evaluations; training seeds are smaller, so no training episode is repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +99,8 @@ class TrainingPlan:
             )
         if self.eval_episodes < 1 or self.stop_patience < 1:
             raise ConfigError(
-                f"eval_episodes is {self.eval_episodes}, stop_patience {self.stop_patience}; at least "
-                "1 each is needed"
+                f"eval_episodes is {self.eval_episodes}, stop_patience {self.stop_patience}; at "
+                "least 1 each is needed"
             )
         if self.stop_success is not None and not 0 <= self.stop_success <= 1:
             raise ConfigError(f"stop_success is {self.stop_success}; 0 to 1 or null is needed")

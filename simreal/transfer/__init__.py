@@ -1,4 +1,4 @@
-"""Transfer methods: from a source domain, and perhaps data from the target, to a policy. One file each."""
+"""Transfer methods: from a source, and perhaps data from the target, to a policy. One file each."""
 
 from simreal.transfer.base import TransferMethod, TransferProblem, TransferResult
 from simreal.transfer.fine_tune import FineTune

@@ -65,6 +65,7 @@ def test_the_verb_finds_hoppers_armature(capfd: pytest.CaptureFixture[str]) -> N
     pytest.importorskip("pybullet")
     pytest.importorskip("mujoco")
     gymnasium = pytest.importorskip("gymnasium")
+    capfd.readouterr()  # what pybullet prints when this process imports it
     file = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "hopper.xml"
     assert main(["check-robot", str(file)]) == 1
     captured = capfd.readouterr()

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import imageio.v2 as imageio
 import pytest
 
 from simreal import cli
@@ -16,15 +16,17 @@ def play(path: Path, *more: str) -> list[str]:
 
 
 def test_an_episode_becomes_a_video(
-    tmp_path: Path, trained_run: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    trained_run: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_video: Callable[..., Any],
 ) -> None:
     path = tmp_path / "video.mp4"
     assert cli.main(play(path, f"policy={trained_run}")) == 0
     printed = capsys.readouterr().out
     assert "no success, return" in printed
     assert f"video      {path}" in printed
-    with imageio.get_reader(path) as reader:
-        assert reader.get_meta_data()["size"] == (64, 48)
+    assert read_video(path, 64, 48).shape == (251, 48, 64, 3)  # 10 s at 25 pictures per second
 
 
 @pytest.mark.parametrize(

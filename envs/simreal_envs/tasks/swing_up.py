@@ -125,7 +125,7 @@ class SwingUp(Task):
         """Return the five terms of the class description."""
         height = self.height(xp, current)
         speed2 = self._speed2(current)
-        distance = xp.sqrt(xp.clip(2.0 * (1.0 - height), 0.0) + speed2 / 100.0)
+        distance = xp.sqrt(xp.clip(2.0 * (1.0 - height), 0.0, None) + speed2 / 100.0)
         torque = action[:, 0]
         change = torque - previous_action[:, 0]
         return (
