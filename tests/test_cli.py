@@ -192,7 +192,7 @@ def test_help_is_quick_and_free_of_torch() -> None:
 def test_help_and_list_import_no_heavy_package(arguments: list[str]) -> None:
     code = (
         "import sys; from simreal.cli import main; main(sys.argv[1:]); "
-        "heavy = {'torch', 'hydra', 'mujoco', 'pybullet', 'gymnasium'} & set(sys.modules); "
+        "heavy = {'torch', 'hydra', 'mujoco', 'pybullet', 'stable_baselines3'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'envs'}"}

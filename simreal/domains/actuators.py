@@ -70,7 +70,7 @@ class CommandLine:
         issued = np.floor(start / period + 1e-9)
         share = np.clip(((issued + 1.0) * period - start) / self.tick_s, 0.0, 1.0)
         self._age = (-issued).astype(np.intp)
-        share[self._age == 0] = 1.0
+        share[self._age == 0] = 1.0  # exactly, whatever the division above rounds
         self._weight = share[..., None]
 
     def push(self, command: np.ndarray, episode: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -185,8 +185,7 @@ class SimVecEnv:
         self.engine.read(self.truth)
         wiring, book = self._wiring, self.book
         wiring.line.restart(mask)
-        self._action[mask] = 0.0
-        self._last_action[mask] = 0.0
+        self._action[mask] = 0.0  # what the next step calls the previous action
         measured = wiring.sensors.restart(self.truth, mask, book.episode, book.step)
         self.observation.restart(self._signals(measured), mask)
 

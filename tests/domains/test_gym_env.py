@@ -49,10 +49,11 @@ def test_an_episode_ends_once_with_its_summary(env: SimEnv) -> None:
 
 def test_observations_are_the_callers_own(env: SimEnv) -> None:
     first, _ = env.reset(seed=0)
-    kept = first.copy()
-    for _ in range(3):
+    second = env.step(np.ones(1))[0]
+    kept = [first.copy(), second.copy()]
+    for _ in range(5):
         env.step(np.ones(1))
-    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal([first, second], kept)
 
 
 def test_a_seed_repeats_and_none_goes_on(env: SimEnv) -> None:

@@ -192,7 +192,11 @@ def test_training_staggers_the_first_episodes_and_explores(build: Build) -> None
 # -- diverged worlds -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parts", [{}, NOISY], ids=["ideal", "noisy"])
+@pytest.mark.parametrize(
+    "parts",
+    [{}, {"sensing": Sensing(joint_vel_noise=0.1)}, NOISY],
+    ids=["ideal", "noise alone", "everything"],
+)
 def test_a_diverged_world_ends_its_episode_with_a_reason_and_is_counted(
     build: Build, parts: dict[str, Any]
 ) -> None:
