@@ -43,6 +43,7 @@ def render_card(
     """
     sections = [
         f"# {manifest.name}",
+        _summary(manifest),
         notes.strip(),
         _about(manifest, sha256, created),
         "## How well it does\n\n" + _figures(manifest.provenance.evaluation),
@@ -52,6 +53,16 @@ def render_card(
         "at hand.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _summary(manifest: Manifest) -> str:
+    """Return one sentence: what it does, where it learned it, and how well."""
+    origin = manifest.provenance
+    text = f"{origin.task} on {manifest.robot.id}, trained in {origin.source_domain}"
+    if origin.evaluation:
+        first = origin.evaluation[0]
+        text += f"; {first.successes} of {first.episodes} test episodes succeed in {first.domain}"
+    return f"{text}."
 
 
 def _about(manifest: Manifest, sha256: str, created: str | None) -> str:
