@@ -87,7 +87,7 @@ def _job(composed: Composed, settings: TrainSettings, folder: Path | None) -> Tr
     randomization: Randomization = composed.build("randomization", Randomization)
     algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
     if randomization.params:
-        source = replace(source, randomization=randomization)
+        source = replace(source, name=f"{source.name}_randomized", randomization=randomization)
     check_episodes(settings.num_test_episodes)
     if folder is None:
         label = str(composed.choices.get("pair") or task.name)

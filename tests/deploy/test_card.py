@@ -51,7 +51,9 @@ def test_loading_takes_five_lines(written: Path) -> None:
 def test_notes_and_time(written: Path) -> None:
     manifest = load(written).manifest
     card = render_card(manifest, "f" * 64, notes="Handle with care.", created="2026-01-02")
-    assert "# arm-test\n\nHandle with care.\n\n" in card
+    title, summary, notes = card.split("\n\n")[:3]
+    assert (title, notes) == ("# arm-test", "Handle with care.")
+    assert summary.startswith(f"{manifest.provenance.task} on {manifest.robot.id}, trained in ")
     assert "| Created | 2026-01-02 |" in card
 
 
