@@ -171,10 +171,15 @@ class _Demo:
         )
 
     def _print(self, rows: list[_Row]) -> None:
-        table = Table(box=None, pad_edge=False, title="one seed", title_justify="left")
+        table = Table(
+            box=None,
+            pad_edge=False,
+            title="one seed; steps are on the target",
+            title_justify="left",
+        )
         table.add_column("policy", no_wrap=True)
-        table.add_column("measured in", no_wrap=True)
-        for column in ("target steps", "success [95 %]", "return"):
+        table.add_column("in", no_wrap=True)
+        for column in ("steps", "success [95 %]", "return"):
             table.add_column(column, justify="right", no_wrap=True)
         for row, cell in zip(rows, self._result(rows).cells, strict=True):
             table.add_row(
