@@ -12,10 +12,11 @@ export OMP_NUM_THREADS ?= 1
 
 venv: $(STAMP)
 
-# The build backend comes from constraints.txt too, hence no build isolation.
+# The build backend comes from constraints.txt too, hence no build isolation; but what is published as
+# source alone (Hydra's antlr4 runtime) is built in isolation, with a backend of its own.
 $(STAMP): pyproject.toml constraints.txt
 	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables antlr4-python3-runtime
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[train,dev]"
 	touch $(STAMP)
 
