@@ -6,7 +6,8 @@ What is imported here must stay light, since a robot imports it: no training lib
 from simreal.deploy.bundle import Bundle, Golden, Layer, Normalizer, load_bundle
 from simreal.deploy.card import render_card, wilson_interval
 from simreal.deploy.check import check_bundle, replay
-from simreal.deploy.controller import Controller, RobotIO, Signals, State
+from simreal.deploy.controller import Controller, State
+from simreal.deploy.gate import CommandGate, Verdict
 from simreal.deploy.manifest import (
     Evaluation,
     Manifest,
@@ -14,6 +15,7 @@ from simreal.deploy.manifest import (
     SignalEntry,
     TrainedLatency,
 )
+from simreal.deploy.messages import Command, Mode, RobotIO, Signals
 from simreal.deploy.runtime import NumpyPolicy
 from simreal.deploy.spec import BundleSpec, joint_signals
 from simreal.deploy.timing import LoopReport
@@ -24,12 +26,15 @@ load = load_bundle
 __all__ = [
     "Bundle",
     "BundleSpec",
+    "Command",
+    "CommandGate",
     "Controller",
     "Evaluation",
     "Golden",
     "Layer",
     "LoopReport",
     "Manifest",
+    "Mode",
     "Normalizer",
     "NumpyPolicy",
     "Provenance",
@@ -38,6 +43,7 @@ __all__ = [
     "Signals",
     "State",
     "TrainedLatency",
+    "Verdict",
     "check_bundle",
     "joint_signals",
     "load",

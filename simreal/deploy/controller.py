@@ -8,56 +8,18 @@ latches the first fault: from then on the joints are damped until a person clear
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
-
-import numpy as np
 
 from simreal.deploy.binding import interface_differences
 from simreal.deploy.bundle import Bundle
 from simreal.deploy.check import replay
 from simreal.deploy.decode import one_line
+from simreal.deploy.messages import Command, Mode, RobotIO, Signals
 from simreal.deploy.runtime import NumpyPolicy
 from simreal.deploy.safety import SafetyFilter
 from simreal.deploy.timing import LoopReport, LoopTimer
 from simreal.errors import ArmError, BundleError, SimrealError
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """Hold one measurement.
-
-    Attributes:
-        time_s: When it was taken, on the controller's clock [s].
-        values: Raw signal name to (k,); joint signals in the order of the robot's interface.
-    """
-
-    time_s: float
-    values: Mapping[str, np.ndarray]
-
-
-class RobotIO(Protocol):
-    """Describe what a controller needs of a robot, simulated or real."""
-
-    @property
-    def interface(self) -> Mapping[str, Any]:
-        """Return what the robot is, in the form of `simreal.core.robot.Robot.interface`."""
-        ...
-
-    def read(self) -> Signals:
-        """Return the newest measurement."""
-        ...
-
-    def write(self, command: Mapping[str, float], time_s: float) -> None:
-        """Send a command.
-
-        Args:
-            command: Joint to command [Nm, N, rad or m].
-            time_s: When it was computed, on the controller's clock [s].
-        """
-        ...
 
 
 class State(Enum):
@@ -84,6 +46,7 @@ class Controller:
         sleep: Callable[[float], None] = time.sleep,
         period_s: float | None = None,
         max_consecutive_overruns: int = 3,
+        ttl_s: float | None = None,
     ) -> None:
         """Prepare; nothing is sent before `arm`.
 
@@ -94,6 +57,8 @@ class Controller:
             sleep: Wait so many seconds; a simulated robot may advance here.
             period_s: Period at which the robot expects commands, if it has one [s].
             max_consecutive_overruns: Late cycles in a row from which the controller stops.
+            ttl_s: How long the robot may act on a command [s]; two periods, at least 10 ms, if
+                None.
         """
         self.bundle, self.robot = bundle, robot
         self.manifest = bundle.manifest
@@ -105,6 +70,8 @@ class Controller:
         self._policy = NumpyPolicy(bundle)
         self._safety = SafetyFilter(self.manifest, self._policy.elements)
         self._begun = False
+        self._epoch, self._seq = 0, 0
+        self._ttl_s = max(2.0 * self.timer.period_s, 0.01) if ttl_s is None else ttl_s
 
     def arm(self) -> None:
         """Check that this policy may command this robot.
@@ -127,7 +94,7 @@ class Controller:
             )
         self._policy.bind([joint["name"] for joint in interface["joints"]])
         self._safety = SafetyFilter(self.manifest, self._policy.elements)
-        self._refuse_signals()
+        self._epoch, self._seq = max(self._epoch, self._refuse_signals()) + 1, 0
         self.timer = LoopTimer(expected)
         self._begun = False
         self.state = State.SELF_TESTED
@@ -145,15 +112,16 @@ class Controller:
             raise ArmError(f"policy '{self.manifest.name}' is not armed; call arm() first")
         begin = self._clock()
         signals, problem = self._read()
-        command: dict[str, float] | None = None
+        command, mode = None, Mode.RUN
         if problem is None and self.state is not State.FAULT and signals is not None:
             command, problem = self._decide(signals)
         if problem is not None:
             self._latch(problem)
         if command is None:
             command = self._safety.stop(signals.values if signals is not None else None)
+            mode = Mode.DAMP
         now = self._clock()
-        self.robot.write(command, now)
+        self._send(command, mode, now)
         self.timer.record(begin, now)
         return command
 
@@ -196,7 +164,7 @@ class Controller:
             self.state = State.INIT
         signals, _ = self._read()
         values = signals.values if signals is not None else None
-        self.robot.write(self._safety.stop(values), self._clock())
+        self._send(self._safety.stop(values), Mode.DAMP, self._clock())
 
     def clear_fault(self) -> None:
         """Forget a latched fault; for a person who has found its cause."""
@@ -209,10 +177,27 @@ class Controller:
             return [str(error)]
         return []
 
-    def _refuse_signals(self) -> None:
-        _, problem = self._read()
+    def _send(self, values: dict[str, float], mode: Mode, now_s: float) -> None:
+        self.robot.write(
+            Command(
+                epoch=self._epoch,
+                seq=self._seq,
+                time_s=now_s,
+                ttl_s=self._ttl_s,
+                mode=mode,
+                values=values,
+            )
+        )
+        self._seq += 1
+
+    def _refuse_signals(self) -> int:
+        """Return the highest epoch that the robot knows."""
+        signals, problem = self._read()
+        if problem is None and signals is not None and signals.latched is not None:
+            problem = f"the robot's gate is latched ({signals.latched}); reset it at the robot"
         if problem is not None:
             raise ArmError(one_line(f"policy '{self.manifest.name}' refuses to arm: {problem}"))
+        return 0 if signals is None else signals.epoch
 
     def _read(self) -> tuple[Signals | None, str | None]:
         """Return a measurement that may be used, or None and why there is none."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from simreal.core.robot import Robot
 from simreal.core.task import Task
-from simreal.deploy import Signals
+from simreal.deploy import Command, Signals
 from simreal.domains.domain import Domain
 from simreal.domains.vec_env import SimVecEnv
 
@@ -48,16 +48,15 @@ class SimulatedRobot:
         values = {name: value[0].copy() for name, value in self._env.signals.items()}
         return Signals(time_s=self._steps * self._task.control_period_s, values=values)
 
-    def write(self, command: Mapping[str, float], time_s: float) -> None:
+    def write(self, command: Command) -> None:
         """Take a command, which acts until the next one.
 
         Args:
-            command: Joint to command [Nm, N, rad or m]; actuators without an action are ignored.
-            time_s: When it was computed [s].
+            command: The command; actuators without an action are ignored.
         """
         action_map = self._env.action_map
         for index, joint in enumerate(action_map.joints):
-            raw = command[joint] - action_map.offset[index]
+            raw = command.values[joint] - action_map.offset[index]
             self._action[0, index] = raw / action_map.scale[index]
 
     def clock(self) -> float:

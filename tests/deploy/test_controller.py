@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simreal.core.robot import Robot
-from simreal.deploy import Bundle, Controller, Signals, State, load
+from simreal.deploy import Bundle, Command, Controller, Mode, Signals, State, load
 from simreal.errors import ArmError
 
 PERIOD = 0.01
@@ -28,6 +28,7 @@ class SimulatedRobot:
         self.interface: dict[str, Any] = robot.interface
         self.interface["joints"] = [self.interface["joints"][i] for i in order]
         self.sent: list[tuple[float, dict[str, float]]] = []
+        self.commands: list[Command] = []
         self.fault: Callable[[int, dict[str, Any]], Any] = lambda cycle, values: None
         self.speeds: list[float] = []
         self.armed = False
@@ -53,9 +54,10 @@ class SimulatedRobot:
             self.speeds.append(float(values["joint_vel"][2]) if "joint_vel" in values else 0.0)
         return Signals(self.time_s - self.age_s, values)
 
-    def write(self, command: Mapping[str, float], time_s: float) -> None:
-        self.torque = dict(command)
-        self.sent.append((time_s, dict(command)))
+    def write(self, command: Command) -> None:
+        self.torque = dict(command.values)
+        self.sent.append((command.time_s, dict(command.values)))
+        self.commands.append(command)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,19 @@ def test_it_sends_what_the_policy_says_within_limits(bundle: Bundle, sim: Simula
     torques = np.array([command["elbow"] for _, command in sim.sent])
     assert np.abs(torques).max() <= 6.0
     assert len(np.unique(torques)) > 10
+
+
+def test_commands_are_counted_and_every_arming_raises_the_epoch(
+    bundle: Bundle, sim: SimulatedRobot
+) -> None:
+    controller = _controller(bundle, sim)
+    for _ in range(2):
+        controller.arm()
+        controller.run(0.05)
+    assert [c.epoch for c in sim.commands] == [1] * 6 + [2] * 6
+    assert [c.seq for c in sim.commands] == [*range(6), *range(6)]
+    assert [c.mode for c in sim.commands] == ([Mode.RUN] * 5 + [Mode.DAMP]) * 2
+    assert {c.ttl_s for c in sim.commands} == {0.02}
 
 
 def test_joint_order_of_the_robot_does_not_matter(bundle: Bundle, robot: Robot) -> None:
