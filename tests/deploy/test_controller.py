@@ -301,7 +301,7 @@ def test_an_infinite_output_is_caught_before_the_clip(bundle: Bundle, sim: Simul
     controller = _controller(bundle, sim)
     controller.arm()
     controller.cycle()
-    controller._policy._network._layers[-1][1][1] = np.inf
+    controller._policy._network.rows[-1][-1, 1] = np.inf
     command = controller.cycle()
     assert controller.fault is not None
     assert controller.fault.startswith("network output: expected finite numbers, found [")
