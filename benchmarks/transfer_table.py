@@ -6,6 +6,9 @@ interruption), then measures all policies with common random numbers and writes
 command of the README; this script only lines them up.
 
     python benchmarks/transfer_table.py --task pendubot --seeds 5 --jobs 2
+
+With `--first-seed 5 --suffix _held_out` the same settings are measured on seeds that no choice of a
+setting has seen.
 """
 
 import argparse
@@ -59,19 +62,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--task", default="pendubot")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--suffix", default="", help="ending of the results' file names")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "transfer_table")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
     folder = args.folder / args.task
-    sources, methods = plan(args.task, range(args.seeds), folder)
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    sources, methods = plan(args.task, seeds, folder)
     for stage in (sources, methods):
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(execute, stage))
-    content, figure, page = table(args.task, args.seeds, args.episodes, sources, methods)
+    content, figure, page = table(args.task, seeds, args.episodes, sources, methods)
     args.results.mkdir(parents=True, exist_ok=True)
-    path = args.results / f"transfer_{args.task}.json"
+    path = args.results / f"transfer_{args.task}{args.suffix}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     path.with_suffix(".png").write_bytes(figure)
     write_report(page, path.with_suffix(".html"))
@@ -113,7 +119,7 @@ def execute(run: Run) -> None:
 
 
 def table(
-    task: str, seeds: int, episodes: int, sources: list[Run], methods: list[Run]
+    task: str, seeds: range, episodes: int, sources: list[Run], methods: list[Run]
 ) -> tuple[dict[str, Any], bytes, ReportData]:
     """Measure every policy; return the content of the results file, the figure and the page."""
     composed = compose("transfer", [f"pair={task}_real"])
@@ -153,7 +159,7 @@ def table(
         if "train_steps" in summary:
             spent = summary["train_steps"] + summary["eval_steps"]
             steps.setdefault(run.label, []).append(spent)
-    result = EvaluationResult(tuple(records), collect_provenance(range(seeds)))
+    result = EvaluationResult(tuple(records), collect_provenance(seeds))
     scratch = result.cell("scratch", target.name)
     rows = []
     for cell in result.cells:
@@ -197,7 +203,8 @@ def table(
     curves = curves_of(runs, {r["row"]: r["success_by_seed"] for r in rows})
     page = ReportData(
         title=content["what"],
-        summary=f"{seeds} seeds, {episodes} test episodes each, with common random numbers.",
+        summary=f"Seeds {seeds[0]} to {seeds[-1]}, {episodes} test episodes each, with common "
+        "random numbers.",
         rows=[
             TransferRow(cell.policy, cell, max(steps.get(cell.policy, [0])))
             for cell in result.cells
