@@ -2,7 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.stamp
+# Two set-ups, the second on top of the first: what runs, and what checks.
+RUN := $(VENV)/.run
+STAMP := $(VENV)/.dev
 FAST := not slow and not gpu and not hardware
 
 # Small arrays gain nothing from threads, and several processes share the machine.
@@ -14,13 +16,17 @@ venv: $(STAMP)
 
 # The build backend comes from constraints.txt too, hence no build isolation; but what is published as
 # source alone (Hydra's antlr4 runtime) is built in isolation, with a backend of its own.
-$(STAMP): pyproject.toml constraints.txt
+$(RUN): pyproject.toml constraints.txt
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables antlr4-python3-runtime
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[train]"
+	touch $(RUN)
+
+$(STAMP): $(RUN)
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[train,dev]"
 	touch $(STAMP)
 
-demo: $(STAMP)
+demo: $(RUN)
 	$(BIN)/simreal demo
 
 lint: $(STAMP)

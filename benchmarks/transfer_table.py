@@ -20,14 +20,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from simreal.config import compose
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import load_bundle
 from simreal.domains import Domain
 from simreal.evaluation.comparison import compare_curves
+from simreal.evaluation.curves import target_curve
 from simreal.evaluation.episodes import EpisodeRecord
 from simreal.evaluation.figures import Bar, to_png, transfer_chart
 from simreal.evaluation.matrix import EvaluationResult
@@ -229,8 +228,9 @@ def table(
 def curves_of(runs: list[dict[str, Any]], final: dict[str, list[float]]) -> dict[str, Curve]:
     """Return the success on the target against all target steps, per method.
 
-    The first point is the zero-shot success, the last one the test episodes of the kept policy; the
-    points between are the evaluations that chose the checkpoint, where there were any.
+    The first point is the policy before its first step on the target, the last one the test
+    episodes of the kept policy; the points between are the evaluations that chose the checkpoint,
+    where there were any.
 
     Args:
         runs: Summaries of all runs.
@@ -239,17 +239,17 @@ def curves_of(runs: list[dict[str, Any]], final: dict[str, list[float]]) -> dict
     curves = {}
     for label in dict.fromkeys(run["row"] for run in runs if "train_steps" in run):
         group = [run for run in runs if run["row"] == label]
-        kind = label.split(", ")[1] if ", " in label else None
-        start = final[f"zero-shot, {kind}"] if kind else [0.0] * len(group)
-        points = min(len(run["curve"]) for run in group)
-        inner = points - 1 if points > 1 else 0
-        steps = [p["num_steps"] + p["eval_steps"] for p in group[0]["curve"][:inner]]
-        steps = [0, *steps, max(run["train_steps"] + run["eval_steps"] for run in group)]
-        scores = [
-            [start[i], *(p["success"] for p in run["curve"][:inner]), final[label][i]]
-            for i, run in enumerate(group)
-        ]
-        curves[label] = Curve(np.array(steps, dtype=float), np.array(scores))
+        curves[label] = target_curve(
+            [run.get("initial_success_rate") for run in group],
+            [
+                [(p["num_steps"] + p["eval_steps"], p["success"]) for p in run["curve"]]
+                for run in group
+            ],
+            [
+                (run["train_steps"] + run["eval_steps"], final[label][i])
+                for i, run in enumerate(group)
+            ],
+        )
     return curves
 
 

@@ -1,9 +1,11 @@
 """`simreal demo`: the whole way from a shipped source policy to a controller, in a few minutes."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.table import Table
 
@@ -16,8 +18,10 @@ from simreal.core.params import catalogue
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Controller, load_bundle
-from simreal.domains import Domain, Randomization
+from simreal.domains import Domain, Randomization, SimVecEnv
 from simreal.domains.simulated_robot import SimulatedRobot
+from simreal.evaluation.comparison import compare_curves
+from simreal.evaluation.curves import target_curve
 from simreal.evaluation.episodes import EpisodeRecord
 from simreal.evaluation.matrix import EvaluationResult
 from simreal.evaluation.measure import measure
@@ -30,11 +34,15 @@ from simreal.evaluation.report import (
     Video,
     write_report,
 )
+from simreal.evaluation.transfer_metrics import Curve
 from simreal.evaluation.verdict import verdict
 from simreal.evaluation.video import record_episode, write_video
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.artifact import act_of, load_policy
 from simreal.transfer import TransferMethod, TransferProblem, TransferResult
+
+_THRESHOLD = 0.9
+_NUM_DRAWS = 256
 
 State = dict[str, torch.Tensor]
 
@@ -68,6 +76,7 @@ class _Row:
     records: list[EpisodeRecord]
     target_steps: int
     result: TransferResult | None = None
+    before: Sequence[EpisodeRecord] = ()
 
 
 def main(args: list[str]) -> int:
@@ -153,8 +162,10 @@ class _Demo:
         with ProgressLine(label) as line:
             problem = self._problem(name, state, line)
             result = method.run(problem)
-        records = measure_result(result, problem, self.settings.num_test_episodes, name=label)
-        return _Row(label, records, result.target_steps, result)
+        number = self.settings.num_test_episodes
+        records = measure_result(result, problem, number, name=label)
+        before = measure_result(result, problem, number, name=label, initial=True)
+        return _Row(label, records, result.target_steps, result, before)
 
     def _problem(
         self, name: str, state: State | None, line: ProgressLine | None
@@ -200,7 +211,8 @@ class _Demo:
             raise TypeError("a transferred policy is needed")
         path = self.folder / "policy"
         parent = load_bundle(self.randomized).sha256
-        save_result(path, self._problem("", None, None), best.result, best.records, parent)
+        problem = self._problem("", None, None)
+        save_result(path, problem, best.result, best.records, parent, before=list(best.before))
         return path
 
     def _video(self, best: _Row) -> Path | None:
@@ -225,6 +237,8 @@ class _Demo:
             for row, cell in zip(rows, result.cells, strict=True)
             if row.result is None
         ]
+        success = {row.name: curve for row in rows if (curve := _curve(row, _success)) is not None}
+        returns = {row.name: curve for row in rows if (curve := _curve(row, _return)) is not None}
         write_report(
             ReportData(
                 title=f"{self.task.name}: {self.source.name} to {self.target.name}",
@@ -235,6 +249,14 @@ class _Demo:
                     for row, cell in zip(rows, result.cells, strict=True)
                 ],
                 matrix=matrix,
+                success_curves=success,
+                return_curves=returns,
+                threshold=_THRESHOLD,
+                comparisons=[
+                    compare_curves(name, curve, success["scratch"], _THRESHOLD, paired=False)
+                    for name, curve in success.items()
+                    if name != "scratch"
+                ],
                 randomization=self._randomized_parameters(),
                 videos=[Video("The transferred policy on the target", video)] if video else [],
                 provenance=result.provenance,
@@ -244,13 +266,25 @@ class _Demo:
 
     def _randomized_parameters(self) -> list[RandomizedParameter]:
         specs, fixed = catalogue(self.robot), self.source.fixed(self.robot)
+        draws = self._draws()
         found = []
         for name, rule in self.randomization.resolve(specs).items():
             value = fixed.get(name, specs[name].nominal)
             nominal = value if isinstance(value, float) else value[-1]
             text = f"{rule.mode} {rule.distribution!r}"
-            found.append(RandomizedParameter(name, specs[name].unit, text, rule.when, nominal))
+            unit, drawn = specs[name].unit, draws[name][..., -1]
+            found.append(RandomizedParameter(name, unit, text, rule.when, nominal, drawn))
         return found
+
+    def _draws(self) -> dict[str, np.ndarray]:
+        """Return what the engine of the randomized source was given in some episodes, by name."""
+        domain = replace(self.source, randomization=self.randomization)
+        env = SimVecEnv(self.robot, self.task, domain, _NUM_DRAWS, seed=self.settings.seed)
+        try:
+            env.reset()
+            return {name: np.array(values) for name, values in env.params.items()}
+        finally:
+            env.close()
 
     def _control(self, path: Path) -> None:
         robot = SimulatedRobot(self.robot, self.task, self.target, seed=self.settings.seed)
@@ -271,3 +305,22 @@ class _Demo:
         say(f"report     {self.folder / 'report.html'}")
         if video is not None:
             say(f"video      {video}")
+
+
+def _success(records: Sequence[EpisodeRecord]) -> float:
+    return float(np.mean([bool(r.success) for r in records]))
+
+
+def _return(records: Sequence[EpisodeRecord]) -> float:
+    return float(np.mean([r.episode_return for r in records]))
+
+
+def _curve(row: _Row, score: Callable[[Sequence[EpisodeRecord]], float]) -> Curve | None:
+    """Return how a row of the table learned on the target, or None if it did not."""
+    if row.result is None:
+        return None
+    inner = [
+        (p.num_steps + p.eval_steps, p.success if score is _success else p.return_)
+        for p in row.result.curve
+    ]
+    return target_curve([score(row.before)], [inner], [(row.target_steps, score(row.records))])

@@ -7,12 +7,54 @@ logs, the checkpoints and, written last, `summary.json`: a run that has it is fi
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from simreal.apps.output import RUN_FILE, save_config
+from simreal.apps.output import RUN_FILE, save_config, say
 from simreal.config import Composed, compose
 from simreal.errors import ConfigError
 
 SUMMARY = "summary.json"
+
+
+class Resumable(Protocol):
+    """Describe settings that may name a run to continue."""
+
+    @property
+    def resume(self) -> str | None:
+        """Return the folder of the run; None begins a new one."""
+        ...
+
+
+S = TypeVar("S", bound=Resumable)
+
+
+def opened(
+    verb: str, composed: Composed, kind: type[S], args: Sequence[str]
+) -> tuple[Composed, S, Path | None] | None:
+    """Return what a run is made of: its own configuration where it is continued.
+
+    Args:
+        verb: The verb.
+        composed: Configuration of the command line.
+        kind: Class of the verb's settings.
+        args: The command line.
+
+    Returns:
+        Configuration, settings, and the folder of the run that is continued (None for a new one);
+        None if that run is finished, which is said.
+
+    Raises:
+        ConfigError: There is no such run, it is of another verb, or there are other overrides.
+    """
+    settings = composed.settings(kind)
+    if settings.resume is None:
+        return composed, settings, None
+    folder = Path(settings.resume)
+    composed = continued(verb, folder, args)
+    if is_finished(folder):
+        say(f"finished   {folder} is a finished run; its policy is {folder / 'policy'}")
+        return None
+    return composed, composed.settings(kind), folder
 
 
 def check_outputs(jobs: Sequence[Composed]) -> None:

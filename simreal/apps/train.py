@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from simreal.apps.output import ProgressLine, run_folder, save_config, say
-from simreal.apps.runs import SUMMARY, check_outputs, continued, is_finished
+from simreal.apps.runs import SUMMARY, check_outputs, opened
 from simreal.config import Composed, jobs
 from simreal.core.robot import Robot
 from simreal.core.task import Task
@@ -59,14 +59,10 @@ def main(args: list[str]) -> int:
 
 
 def _run(composed: Composed, args: list[str]) -> None:
-    settings = composed.settings(TrainSettings)
-    folder = Path(settings.resume) if settings.resume is not None else None
-    if folder is not None:
-        composed = continued("train", folder, args)
-        settings = composed.settings(TrainSettings)
-        if is_finished(folder):
-            say(f"finished   {folder} is a finished run; its policy is {folder / 'policy'}")
-            return
+    found = opened("train", composed, TrainSettings, args)
+    if found is None:
+        return
+    composed, settings, folder = found
     job = _job(composed, settings, folder)
     say(f"run        {job.folder}")
     say(f"tensorboard --logdir {job.folder / 'tensorboard'}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from simreal.apps.output import ProgressLine, run_folder, save_config, say
 from simreal.apps.policies import check_fits, find_policy
-from simreal.apps.runs import SUMMARY, check_outputs, continued, is_finished
+from simreal.apps.runs import SUMMARY, check_outputs, opened
 from simreal.apps.train import describe
 from simreal.config import Composed, jobs
 from simreal.core.robot import Robot
@@ -71,15 +71,11 @@ def main(args: list[str]) -> int:
 
 
 def _run(composed: Composed, args: list[str]) -> None:
-    settings = composed.settings(TransferSettings)
-    folder = Path(settings.resume) if settings.resume is not None else None
+    found = opened("transfer", composed, TransferSettings, args)
+    if found is None:
+        return
+    composed, settings, folder = found
     resume = folder is not None
-    if folder is not None:
-        composed = continued("transfer", folder, args)
-        settings = composed.settings(TransferSettings)
-        if is_finished(folder):
-            say(f"finished   {folder} is a finished run; its policy is {folder / 'policy'}")
-            return
     robot: Robot = composed.build("robot", Robot)
     task: Task = composed.build("task", Task)
     target: Domain = composed.build("target", Domain)
@@ -114,8 +110,9 @@ def _run(composed: Composed, args: list[str]) -> None:
         )
         result = method.run(problem)
     records = measure_result(result, problem, settings.num_test_episodes)
+    before = measure_result(result, problem, settings.num_test_episodes, initial=True)
     cell = aggregate(records)
-    save_result(folder / "policy", problem, result, records, parent)
+    save_result(folder / "policy", problem, result, records, parent, before=before)
     say(f"target     {describe(cell)} ({target.name}, {settings.num_test_episodes} test episodes)")
     say(
         f"steps      {result.train_steps} for training and {result.eval_steps} for choosing a "
@@ -133,10 +130,16 @@ def _refuse_randomization(randomization: Randomization, choice: str) -> None:
         )
 
 
-def network_of(result: TransferResult) -> Network:
-    """Return the policy of a result as a batch network."""
-    layers, squash = actor_chain(result.state, result.settings.activation)
-    return Network(layers, normalizer_of(result.state), squash=squash)
+def network_of(result: TransferResult, *, initial: bool = False) -> Network:
+    """Return the policy of a result as a batch network.
+
+    Args:
+        result: What a method gave.
+        initial: Whether the policy before its first step on the target is meant.
+    """
+    state = result.initial if initial else result.state
+    layers, squash = actor_chain(state, result.settings.activation)
+    return Network(layers, normalizer_of(state), squash=squash)
 
 
 def measure_result(
@@ -145,22 +148,22 @@ def measure_result(
     num_episodes: int,
     *,
     name: str | None = None,
-    domain: Domain | None = None,
+    initial: bool = False,
 ) -> list[EpisodeRecord]:
-    """Measure the policy of a result.
+    """Measure the policy of a result on the target.
 
     Args:
         result: What a method gave.
         problem: What was transferred.
         num_episodes: Test episodes.
         name: Name in the table; the method's if None.
-        domain: Where to measure; the target if None.
+        initial: Whether the policy before its first step on the target is meant.
     """
     return measure(
-        network_of(result),
+        network_of(result, initial=initial),
         problem.robot,
         problem.task,
-        domain or problem.target,
+        problem.target,
         policy=name or result.method,
         seed=problem.seed,
         num_episodes=num_episodes,
@@ -173,6 +176,8 @@ def save_result(
     result: TransferResult,
     records: list[EpisodeRecord],
     parent: str | None,
+    *,
+    before: list[EpisodeRecord],
 ) -> None:
     """Write the bundle and the summary of a transfer.
 
@@ -182,6 +187,7 @@ def save_result(
         result: What the method gave.
         records: Test episodes on the target.
         parent: Hash of the source policy.
+        before: Test episodes of the policy before its first step on the target.
     """
     successes = sum(bool(r.success) for r in records)
     save_policy(
@@ -218,6 +224,7 @@ def save_result(
         "eval_steps": result.eval_steps,
         "kept_at": result.kept_at,
         "num_test_episodes": len(records),
+        "initial_success_rate": sum(bool(r.success) for r in before) / len(before),
         "success_rate": successes / len(records),
         "curve": [asdict(point) for point in result.curve],
     }

@@ -98,7 +98,7 @@ def verdict(
     num_seeds = min(len(transfer), len(scratch))
     difference = float(transfer.mean() - scratch.mean())
     if num_seeds < 2:
-        reason = f"1 seed; at least {MIN_SEEDS} are needed"
+        reason = f"at least {MIN_SEEDS} seeds are needed"
         return Verdict(
             "undetermined", difference, None, None, confidence, num_seeds, "none", reason
         )
@@ -126,7 +126,7 @@ def _decide(
 ) -> tuple[Label, str]:
     """Return the label of an interval and the reason for it."""
     if num_seeds < MIN_SEEDS:
-        return "undetermined", f"{num_seeds} seeds; at least {MIN_SEEDS} are needed"
+        return "undetermined", f"at least {MIN_SEEDS} seeds are needed"
     if interval.low > min_effect + rounding:
         return "positive transfer", f"the whole interval lies above {min_effect:g}"
     if interval.high < -min_effect - rounding:

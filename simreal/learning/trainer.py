@@ -161,6 +161,7 @@ class TrainingOutcome:
 
     Attributes:
         state: Parameters of the kept policy, SB3's names.
+        initial: Parameters before the first step.
         curve: Held-out evaluations.
         num_steps: Training steps.
         eval_steps: Evaluation steps.
@@ -169,6 +170,7 @@ class TrainingOutcome:
     """
 
     state: dict[str, torch.Tensor]
+    initial: dict[str, torch.Tensor]
     curve: tuple[CurvePoint, ...]
     num_steps: int
     eval_steps: int
@@ -225,6 +227,7 @@ class _Run:
         """Train to the end of the plan, from the beginning or from the newest checkpoint."""
         if self.job.initialize is not None:
             self.job.initialize(self.model)
+        initial = self._parameters()
         found = self._found(resume)
         done = int(found.meta["num_timesteps"]) if found else None
         logger = open_logs(self.job.folder / "tensorboard", done)
@@ -246,6 +249,7 @@ class _Run:
             self.best, self.best_at = self._parameters(), self.model.num_timesteps
         return TrainingOutcome(
             state=self.best,
+            initial=initial,
             curve=tuple(self.curve),
             num_steps=self.model.num_timesteps,
             eval_steps=self.curve[-1].eval_steps,

@@ -70,6 +70,7 @@ class TransferResult:
     Attributes:
         method: Name of the method.
         state: Parameters of the resulting policy, SB3's names.
+        initial: Parameters before the first step on the target.
         curve: Held-out evaluations on the target, by steps.
         train_steps: Environment steps of training on the target.
         eval_steps: Environment steps on the target that chose the checkpoint.
@@ -79,6 +80,7 @@ class TransferResult:
 
     method: str
     state: dict[str, torch.Tensor]
+    initial: dict[str, torch.Tensor]
     curve: tuple[CurvePoint, ...]
     train_steps: int
     eval_steps: int
@@ -139,6 +141,7 @@ def train_on_target(
     return TransferResult(
         method=method.name,
         state=outcome.state,
+        initial=outcome.initial,
         curve=outcome.curve,
         train_steps=outcome.num_steps,
         eval_steps=outcome.eval_steps,

@@ -22,6 +22,7 @@ class ZeroShot(TransferMethod):
         return TransferResult(
             method=self.name,
             state=state,
+            initial=state,
             curve=(),
             train_steps=0,
             eval_steps=0,

@@ -149,8 +149,9 @@ def test_keep_best_keeps_the_best_evaluation(
     outcome = train(toy_job())
     assert outcome.kept_at == 128
     assert [p.return_ for p in outcome.curve] == [1.0, 5.0, 3.0]
-    assert len(kept) == 2
-    assert equal(outcome.state, kept[1])
+    assert len(kept) == 3  # before the first step, and twice the best so far
+    assert equal(outcome.initial, kept[0])
+    assert equal(outcome.state, kept[2])
     assert not equal(outcome.state, outcome.model.policy.state_dict())
 
 
