@@ -10,6 +10,8 @@ import numpy as np
 from simreal.core.robot import Robot
 from simreal.errors import ConfigError, unknown_name
 
+_FEW = 8  # actions up to which Python is faster than numpy
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionTerm:
@@ -74,6 +76,7 @@ class ActionMap:
         self.scale = np.array([term.scale for term in terms], dtype=np.float64)
         self.offset = np.array([term.offset for term in terms], dtype=np.float64)
         self._shifts = bool(self.offset.any())
+        self._plain = not self._shifts and isinstance(self._columns, slice)
         self.idle = np.array(
             [
                 robot.joint(a.joint).default if a.kind == "position" else 0.0
@@ -81,6 +84,24 @@ class ActionMap:
             ],
             dtype=np.float64,
         )
+
+    def limit(self, actions: np.ndarray, out: np.ndarray) -> bool:
+        """Write actions clipped to [-1, 1], and return whether all of them are numbers.
+
+        Args:
+            actions: (N, dim).
+            out: (N, dim), float64.
+        """
+        if out.size <= _FEW:  # the same numbers, for less than the price of one call of numpy
+            numbers = actions.reshape(-1).tolist()
+            numbers = [-1.0 if x < -1.0 else 1.0 if x > 1.0 else x for x in numbers]
+            out.reshape(-1)[:] = numbers
+            total: float = sum(numbers)
+            return total == total
+        np.maximum(actions, -1.0, out=out)
+        np.minimum(out, 1.0, out=out)
+        flat = out.reshape(-1)
+        return not math.isnan(flat.dot(flat))  # the limits have removed the infinities
 
     def command(self, action: np.ndarray, out: np.ndarray) -> np.ndarray:
         """Write the commands of all actuators.
@@ -92,6 +113,9 @@ class ActionMap:
         Returns:
             `out`.
         """
+        if self._plain:
+            np.multiply(action, self.scale, out=out[:, self._columns])
+            return out
         command = action * self.scale
         out[:, self._columns] = command + self.offset if self._shifts else command
         return out

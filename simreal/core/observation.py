@@ -177,6 +177,8 @@ class ObservationPipeline:
         self._flat = self._frames.reshape(-1, num_rows)
         self._scratch = np.zeros((self.frame_width, num_rows))
         self._newest = self.depth - 1
+        self._rows = [frame.T for frame in self._frames]
+        self.signal_elements = {name: tuple(elements) for name, elements in signals.items()}
         self._groups, places = _compile(terms, signals)
         self._first = [self._scratch[place] for place in places]
         self._slots = [[frame[place] for place in places] for frame in self._frames]
@@ -239,6 +241,16 @@ class ObservationPipeline:
         self._newest = 0 if slot == self.depth else slot
         self._evaluate(signals, self._slots[self._newest])
 
+    def append(self, rows: Sequence[Sequence[float]]) -> None:
+        """Append one frame that somebody else has evaluated to the history of every row.
+
+        Args:
+            rows: Entries of the frame, per row (N, frame width).
+        """
+        slot = self._newest + 1
+        self._newest = 0 if slot == self.depth else slot
+        self._rows[self._newest][...] = rows
+
     def restart(self, signals: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> None:
         """Begin a new history in some rows, filled as each term declares.
 
@@ -262,7 +274,7 @@ class ObservationPipeline:
         """
         if out is None:
             out = np.empty((self.num_rows, self.dim), dtype=np.float32)
-        out[...] = self._flat[self._gathers[self._newest]].T
+        out[...] = self._flat.take(self._gathers[self._newest], 0).T
         return out
 
     def _evaluate(self, signals: Mapping[str, np.ndarray], targets: Sequence[np.ndarray]) -> None:

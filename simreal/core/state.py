@@ -69,12 +69,21 @@ class State:
 
     def like(self) -> "State":
         """Return an empty state of the same layout."""
+        return self.over(np.zeros_like(self.buffer))
+
+    def over(self, buffer: np.ndarray) -> "State":
+        """Return a state of the same layout over other memory, with any number of worlds.
+
+        Args:
+            buffer: The packed numbers (M, D).
+        """
         return State(
-            self.num_worlds,
+            buffer.shape[0],
             self.num_joints,
             floating_base=self.floating_base,
             bodies=self.bodies,
             contacts=self.contacts,
+            buffer=buffer,
         )
 
     def copy_from(self, other: "State", mask: np.ndarray | None = None) -> None:

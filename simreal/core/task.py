@@ -4,6 +4,10 @@ A task is batched functions over an array namespace: they take and give arrays w
 world, do not branch on array values and keep shapes fixed, so that numpy runs them on CPU engines
 and torch on a GPU. The reward and the success test see the truth; the policy sees what the sensors
 gave.
+
+For a few worlds the functions are called once with symbols, and what they compute is run as plain
+numbers from then on. So they depend on their arguments and on the task's attributes alone, and keep
+no state between calls.
 """
 
 from abc import ABC, abstractmethod

@@ -83,7 +83,7 @@ class SimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Args:
             action: (dim,), clipped to [-1, 1].
         """
-        result = self.vec.step(np.reshape(action, self._shape), autoreset=False)
+        result = self.vec.step(np.asarray(action).reshape(self._shape), autoreset=False)
         return (
             result.final_obs[0].copy(),
             result.reward.item(),

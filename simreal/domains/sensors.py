@@ -18,6 +18,7 @@ class Sensors:
     Attributes:
         measured: The last measurement.
         ring: Samples of the last control steps, newest first (R, N, D), for delays beyond one step.
+        ideal: Whether measurements equal the truth.
     """
 
     def __init__(
@@ -47,12 +48,7 @@ class Sensors:
         self._bias: np.ndarray | None = None
         self._grid: np.ndarray | None = None
         self._dropout: np.ndarray | None = None
-
-    @property
-    def ideal(self) -> bool:
-        """Return whether measurements equal the truth."""
-        nothing = (self.sample_tick, self._std, self._bias, self._grid, self._dropout)
-        return all(part is None for part in nothing)
+        self.ideal = True
 
     def configure(self, values: Mapping[str, np.ndarray]) -> None:
         """Set the sensor parameters of every world.
@@ -70,6 +66,8 @@ class Sensors:
         self._bias = _column(values["joint_pos_bias"])
         self._grid = _column(values["joint_pos_resolution"])
         self._dropout = values["dropout"].copy() if values["dropout"].any() else None
+        parts = (self.sample_tick, self._std, self._bias, self._grid, self._dropout)
+        self.ideal = all(part is None for part in parts)
 
     def reseed(self, seed: int) -> None:
         """Go on with the noise of another seed."""

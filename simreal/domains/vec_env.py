@@ -7,7 +7,6 @@ for one world. What happens rarely (the end of an episode, a diverged world) is 
 comparison of plain numbers.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from simreal.core.state import State
 from simreal.core.task import Task
 from simreal.domains.domain import Domain
 from simreal.domains.episodes import EpisodeBook, EpisodeInfo
+from simreal.domains.evaluators import make_evaluator
 from simreal.domains.fit import check_robot, check_task
 from simreal.domains.randomization import Sampler
 from simreal.domains.wiring import Wiring
@@ -137,6 +137,14 @@ class SimVecEnv:
         self.engine.read(self.truth)
         check_task(task, self.truth, self.action_map.dim)
         self._wiring = Wiring(self.robot, task, self.action_map, self.truth, self._sampler, fixed)
+        self._evaluator = make_evaluator(
+            task,
+            self.observation,
+            raw_signals,
+            signal_names(self.robot, task),
+            self.truth,
+            self.action_map.dim,
+        )
         self.book = EpisodeBook(task, n, training=self.training)
         self._all, self._none = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
         self._none.flags.writeable = False
@@ -187,7 +195,7 @@ class SimVecEnv:
         wiring.line.restart(mask)
         self._action[mask] = 0.0  # what the next step calls the previous action
         measured = wiring.sensors.restart(self.truth, mask, book.episode, book.step)
-        self.observation.restart(self._signals(measured), mask)
+        self.observation.restart(raw_signals(measured, self._action), mask)
 
     def _initial(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n, joints = self.num_worlds, self.robot.num_joints
@@ -236,12 +244,11 @@ class SimVecEnv:
             raise EngineError("step before reset: call reset() first")
         self._act(actions)
         diverged = self._advance()
-        reward = self._judge(diverged)
-        terminated = self.task.terminated(NUMPY, self.truth)
+        reward, terminated = self._judge(diverged)
         final = self._observe(diverged)
         if terminated is None and diverged is None and not self.book.due:
             return StepResult(final, reward, self._none, self._none, final, [])
-        ended = self._none if terminated is None else np.asarray(terminated)
+        ended = self._none if terminated is None else terminated
         if diverged is not None:
             ended = ended | diverged
         truncated = (self.book.step >= self.book.limit) & ~ended
@@ -256,18 +263,15 @@ class SimVecEnv:
         return StepResult(obs, reward, ended, truncated, final, episodes)
 
     def _act(self, actions: np.ndarray) -> None:
-        if np.shape(actions) != self._action.shape:
+        actions = np.asarray(actions)
+        if actions.shape != self._action.shape:
             raise EngineError(
-                f"actions have shape {np.shape(actions)}; {self._action.shape} is needed: "
+                f"actions have shape {actions.shape}; {self._action.shape} is needed: "
                 "one row per world"
             )
         self._action, self._last_action = self._last_action, self._action
         action = self._action
-        action[...] = actions
-        np.maximum(action, -1.0, out=action)
-        np.minimum(action, 1.0, out=action)
-        flat = action.reshape(-1)
-        if math.isnan(flat.dot(flat)):  # the limits have removed the infinities
+        if not self.action_map.limit(actions, action):
             world = int(np.flatnonzero(np.isnan(action).any(axis=1))[0])
             raise EngineError(f"action of world {world} is not a number; the policy has diverged")
         self.action_map.command(action, self._command)
@@ -295,17 +299,19 @@ class SimVecEnv:
             every = 1 if rule.when == "step" else max(1, round(rule.interval_s / period))
             self._draw((name,), self.book.step % every == 0, Stream.DYNAMICS)
 
-    def _judge(self, diverged: np.ndarray | None) -> np.ndarray:
-        """Count reward terms and success, and return the reward (N,)."""
-        action, last = self._action, self._last_action
-        rewards = np.array(self.task.reward(NUMPY, self._previous, self.truth, action, last))
+    def _judge(self, diverged: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Count reward terms and success; return the reward (N,) and what the task ends."""
+        evaluator, book = self._evaluator, self.book
+        terms, reward, ended = evaluator.judge(
+            self._previous, self.truth, self._action, self._last_action
+        )
         if diverged is not None:
-            rewards[:, diverged] = 0.0
-        self.book.terms += rewards
-        if self.book.judging:
-            success = self.task.success(NUMPY, self.truth)
-            self.book.judge(success if diverged is None else success & ~diverged)
-        return np.asarray(np.add.reduce(rewards, axis=0))
+            terms[:, diverged], reward[diverged] = 0.0, 0.0
+        book.terms += terms
+        if book.judging:
+            success = evaluator.success(self.truth)
+            book.judge(success if diverged is None else success & ~diverged)
+        return reward, ended
 
     def _observe(self, diverged: np.ndarray | None) -> np.ndarray:
         sensors, book = self._wiring.sensors, self.book
@@ -315,16 +321,9 @@ class SimVecEnv:
             if diverged is not None:  # no sensor gives what is not a number
                 self._sample.copy_from(self.truth, diverged)
             measured = sensors.measure(self._sample, book.episode, book.step)
-        self.observation.push(self._signals(measured))
+        self._evaluator.observe(measured, self._action)
         self._flip ^= 1
         return self.observation.emit(self._final[self._flip])
-
-    def _signals(self, measured: State) -> dict[str, np.ndarray]:
-        return {
-            "joint_pos": measured.joint_pos,
-            "joint_vel": measured.joint_vel,
-            LAST_ACTION: self._action,
-        }
 
     def _close(
         self, done: np.ndarray, terminated: np.ndarray, diverged: np.ndarray | None
@@ -343,7 +342,7 @@ class SimVecEnv:
     def signals(self) -> dict[str, np.ndarray]:
         """Return the raw signals of the last measurement, as a robot would give them (N, k)."""
         sensors = self._wiring.sensors
-        signals = self._signals(self.truth if sensors.ideal else sensors.measured)
+        signals = raw_signals(self.truth if sensors.ideal else sensors.measured, self._action)
         return {name: signals[name] for name in ("joint_pos", "joint_vel")}
 
     @property
@@ -412,6 +411,20 @@ class SimVecEnv:
 
 def _part(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}
+
+
+def raw_signals(measured: State, action: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what an observation can read, as views or array expressions of its arguments.
+
+    Args:
+        measured: What the sensors gave.
+        action: Clipped actions (N, A).
+    """
+    return {
+        "joint_pos": measured.joint_pos,
+        "joint_vel": measured.joint_vel,
+        LAST_ACTION: action,
+    }
 
 
 def signal_names(robot: Robot, task: Task) -> dict[str, tuple[str, ...]]:

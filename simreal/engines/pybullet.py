@@ -65,10 +65,12 @@ class PyBulletEngine(Engine):
         self._table = ParamTable(self.specs, spec, reference)
         self._now, self._sampled = self.new_state(), self.new_state()
         self._sampled_early = False
-        self._tick = np.zeros(spec.num_worlds, dtype=np.int64)
-        self._ticks = np.full(spec.num_worlds, spec.ticks)
+        self._tick = np.zeros(spec.num_worlds)  # whole numbers, which numpy adds up fastest so
+        self._ticks = np.full(spec.num_worlds, float(spec.ticks))
+        self._tick_s = np.full(spec.num_worlds, spec.tick_s)
         worlds, joints = spec.num_worlds, self.robot.num_joints
         self._found = np.zeros((worlds, joints, 2))
+        self._flat = self._found.reshape(-1)
         # The columns of position and velocity, which are neighbours, as pairs.
         columns = self._now.buffer[:, : 2 * joints]
         self._pairs = columns.reshape(worlds, 2, joints).transpose(0, 2, 1)
@@ -297,10 +299,10 @@ class PyBulletEngine(Engine):
 
     def _record(self, found: list[float]) -> None:
         """Write positions and velocities of all worlds' joints, one after another, and the time."""
-        self._found.reshape(-1)[:] = found
+        self._flat[:] = found
         self._pairs[...] = self._found
         self._tick += self._ticks
-        np.multiply(self._tick, self.spec.tick_s, out=self._now.time)
+        np.multiply(self._tick, self._tick_s, out=self._now.time)
 
     def _observe(self, world: int, state: State) -> None:
         """Read one world into its row of a state."""

@@ -70,6 +70,11 @@ class Drive:
         }
         self._strength, self._high = gains["motor_strength"], gains["torque_limit"]
         self._low = -self._high
+        driven = [[world.joints[i] for i in self._robot.actuated_indices] for world in worlds]
+        self._motors = [
+            list(zip(*columns, strict=True))
+            for columns in zip(driven, self._strength.tolist(), self._high.tolist(), strict=True)
+        ]
         joints = self._robot.joint_names
         damped = any(table.column("joint_damping", joint).any() for joint in joints)
         self._merges = self._divides and not damped
@@ -102,11 +107,16 @@ class Drive:
         """
         found: list[float] = []
         put = found.append
-        for hot, torques in zip(self.hot, self._torques(commands).tolist(), strict=True):
-            client, body, joints, driven, _ = hot
-            for i, torque in enumerate(torques):
+        for hot, motors, row in zip(self.hot, self._motors, commands.tolist(), strict=True):
+            client, body, joints, _, _ = hot
+            for (joint, strength, high), command in zip(motors, row, strict=True):
+                torque = command * strength
+                if torque > high:
+                    torque = high
+                elif torque < -high:
+                    torque = -high
                 if torque:  # a torque lasts for one call; none is none
-                    _motor(body, driven[i], _TORQUE, 0, 0, torque, 0, 0, 0, client)
+                    _motor(body, joint, _TORQUE, 0, 0, torque, 0, 0, 0, client)
             _tick(client)
             if joints:
                 for pos, vel, _, _ in _states(body, joints, client):

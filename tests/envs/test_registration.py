@@ -25,6 +25,10 @@ def env(request: pytest.FixtureRequest) -> Iterator[gymnasium.Env[Any, Any]]:
     made.close()
 
 
+def test_a_single_environment_is_evaluated_by_plain_numbers(env: gymnasium.Env[Any, Any]) -> None:
+    assert env.unwrapped.vec._evaluator.why == ""  # type: ignore[attr-defined]
+
+
 def test_there_is_an_id_for_every_task_in_source_and_target() -> None:
     assert list(IDS) == [
         f"simreal/{task}{suffix}-v0"
