@@ -17,6 +17,7 @@ from simreal.errors import ConfigError, unknown_name
 
 OpKind = Literal["sin", "cos", "wrap", "scale", "offset", "clip"]
 Fill = Literal["first", "zero"]
+Order = Literal["oldest_first", "newest_first"]
 Step = Callable[[np.ndarray, np.ndarray], Any]
 """Evaluate one operation from a source (k, N) into an output (k, N), which may be the source."""
 
@@ -86,8 +87,10 @@ class Term:
             policy gave one control step before, after clipping.
         elements: Which elements, by name (joint names; for `last_action` the actuated joints).
         ops: Operations, applied from left to right.
-        history: Number of frames H in the observation, oldest first, one per control step.
+        history: Number of frames H in the observation.
         fill: What stands in the frames before the episode began: the first frame, or zeros.
+        stride: Control steps between two frames.
+        order: Whether the oldest or the newest frame comes first.
     """
 
     name: str
@@ -96,22 +99,28 @@ class Term:
     ops: tuple[Op, ...] = ()
     history: int = 1
     fill: Fill = "first"
+    stride: int = 1
+    order: Order = "oldest_first"
 
     def __post_init__(self) -> None:
-        """Check history length, elements and fill.
+        """Check history, stride, elements, fill and order.
 
         Raises:
-            ConfigError: The history is shorter than one frame, there are no elements, or the fill
-                is unknown.
+            ConfigError: The history is shorter than one frame, frames lie less than one step apart,
+                there are no elements, or the fill or the order is unknown.
         """
-        if self.history < 1:
-            raise ConfigError(
-                f"observation term '{self.name}': history {self.history}; at least 1 needed"
-            )
-        if self.fill not in ("first", "zero"):
-            raise unknown_name(
-                f"fill of observation term '{self.name}'", self.fill, ("first", "zero")
-            )
+        for what in ("history", "stride"):
+            if getattr(self, what) < 1:
+                raise ConfigError(
+                    f"observation term '{self.name}': {what} {getattr(self, what)}; at least 1 "
+                    "needed"
+                )
+        for what, value, known in (
+            ("fill", self.fill, ("first", "zero")),
+            ("order", self.order, ("oldest_first", "newest_first")),
+        ):
+            if value not in known:
+                raise unknown_name(f"{what} of observation term '{self.name}'", value, known)
         if not self.elements:
             raise ConfigError(f"observation term '{self.name}' has no elements")
 
@@ -119,6 +128,17 @@ class Term:
     def width(self) -> int:
         """Return the number of observation entries."""
         return self.history * len(self.elements)
+
+    @property
+    def ages(self) -> tuple[int, ...]:
+        """Return how many control steps old each frame is, in the order of the observation (H)."""
+        ages = tuple(range(0, self.history * self.stride, self.stride))
+        return ages if self.order == "newest_first" else ages[::-1]
+
+    @property
+    def span(self) -> int:
+        """Return the number of control steps, the present one included, that the frames cover."""
+        return (self.history - 1) * self.stride + 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -129,6 +149,8 @@ class Term:
             "ops": [{"kind": op.kind, "values": list(op.values)} for op in self.ops],
             "history": self.history,
             "fill": self.fill,
+            "stride": self.stride,
+            "order": self.order,
         }
 
     @staticmethod
@@ -141,15 +163,17 @@ class Term:
             ops=tuple(Op(op["kind"], tuple(op["values"])) for op in data["ops"]),
             history=data["history"],
             fill=data["fill"],
+            stride=data["stride"],
+            order=data["order"],
         )
 
 
 class ObservationPipeline:
     """Evaluate observation terms for N rows, with their history.
 
-    The observation is laid out term after term; inside a term frame after frame, oldest first.
-    Frames stand in a ring, so that a step writes one frame and moves none. In memory the rows of
-    one entry are neighbours, which is how operations on all rows at once are cheapest.
+    The observation is laid out term after term; inside a term frame after frame. Frames stand in a
+    ring, so that a step writes one frame and moves none. In memory the rows of one entry are
+    neighbours, which is how operations on all rows at once are cheapest.
     """
 
     def __init__(
@@ -172,7 +196,7 @@ class ObservationPipeline:
         self.terms = tuple(terms)
         self.num_rows = num_rows
         self.frame_width = sum(len(term.elements) for term in terms)
-        self.depth = max(term.history for term in terms)
+        self.depth = max(term.span for term in terms)
         self._frames = np.zeros((self.depth, self.frame_width, num_rows))
         self._flat = self._frames.reshape(-1, num_rows)
         self._scratch = np.zeros((self.frame_width, num_rows))
@@ -194,9 +218,9 @@ class ObservationPipeline:
     def entry_names(self) -> tuple[str, ...]:
         """Return one name per observation entry: `term[element]@age`, age in control steps."""
         return tuple(
-            f"{term.name}[{element}]@{term.history - 1 - frame}"
+            f"{term.name}[{element}]@{age}"
             for term in self.terms
-            for frame in range(term.history)
+            for age in term.ages
             for element in term.elements
         )
 
@@ -388,7 +412,7 @@ def _gather(terms: Sequence[Term], depth: int, width: int) -> np.ndarray:
     at = 0
     for term in terms:
         size = len(term.elements)
-        for frame in range(depth - term.history, depth):
+        for frame in (depth - 1 - age for age in term.ages):
             places.extend(range(frame * width + at, frame * width + at + size))
         at += size
     return np.array(places, dtype=np.intp)

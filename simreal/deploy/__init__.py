@@ -3,7 +3,7 @@
 What is imported here must stay light, since a robot imports it: no training library, no engine.
 """
 
-from simreal.deploy.bundle import Bundle, Golden, Layer, Normalizer, load_bundle
+from simreal.deploy.bundle import Bundle, Golden, Layer, Lstm, Normalizer, load_bundle
 from simreal.deploy.card import render_card, wilson_interval
 from simreal.deploy.check import check_bundle, replay
 from simreal.deploy.controller import Controller, State
@@ -33,6 +33,7 @@ __all__ = [
     "Golden",
     "Layer",
     "LoopReport",
+    "Lstm",
     "Manifest",
     "Mode",
     "Normalizer",

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +30,7 @@ MAX_BUNDLE_BYTES = 64 * 2**20
 # A member that is a link must not be followed, one that is a pipe must not block.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _SNIFFED = 8
+_TENSOR_ROLES = ("weights", "golden", "training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,6 +46,43 @@ class Layer:
     weight: np.ndarray
     bias: np.ndarray
     activation: Activation
+
+    @property
+    def inputs(self) -> int:
+        """Return how many numbers it reads."""
+        return int(self.weight.shape[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lstm:
+    """Hold a recurrent layer as `torch.nn.LSTM` with one layer defines it, zero at a reset.
+
+    Attributes:
+        weight_ih: (4 H, inputs), gates in the order input, forget, cell, output; float32.
+        weight_hh: (4 H, H), float32.
+        bias_ih: (4 H,), float32.
+        bias_hh: (4 H,), float32.
+    """
+
+    weight_ih: np.ndarray
+    weight_hh: np.ndarray
+    bias_ih: np.ndarray
+    bias_hh: np.ndarray
+
+    @property
+    def inputs(self) -> int:
+        """Return how many numbers it reads beside its state."""
+        return int(self.weight_ih.shape[1])
+
+    @property
+    def hidden(self) -> int:
+        """Return the width of its state, H."""
+        return int(self.weight_hh.shape[1])
+
+    @property
+    def tensors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return its four tensors in the order of the attributes."""
+        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,19 +106,21 @@ class Normalizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Golden:
-    """Hold an episode that starts at a reset, recorded through the training code.
+    """Hold episodes that start at a reset, recorded through the training code.
 
     Attributes:
         signals: Raw signal name to (T, k), as the policy was given them.
         observation: (T, dim), before normalization.
         output: Network outputs (T, n), after squashing and before clipping.
         command: Commands of all actuators (T, A) [Nm, N, rad or m].
+        resets: Steps that begin an episode, the first of which is 0.
     """
 
     signals: Mapping[str, np.ndarray]
     observation: np.ndarray
     output: np.ndarray
     command: np.ndarray
+    resets: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +133,10 @@ class Bundle:
         sha256: Hash of the manifest, which covers all hashes in it: the identity of the policy.
         layers: The network.
         normalizer: Observation statistics, if the policy has any.
-        golden: The recorded episode.
+        lstm: The recurrent layer, if the policy has one.
+        golden: The recorded episodes.
+        derived: Content of the files that were derived from the others, by role: `onnx`,
+            `c_source`, `c_header`, `leapp`.
         training: Everything a trainer continues from, name to array, if the bundle holds it. No
             controller reads it.
     """
@@ -104,7 +147,9 @@ class Bundle:
     layers: tuple[Layer, ...]
     normalizer: Normalizer | None
     golden: Golden
+    lstm: Lstm | None = None
     training: Mapping[str, np.ndarray] | None = None
+    derived: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def load_bundle(path: str | Path, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
@@ -149,13 +194,20 @@ def _load(folder: Path, max_bytes: int) -> Bundle:
         sha256=hashlib.sha256(content).hexdigest(),
         layers=_layers(tensors, manifest, weights),
         normalizer=_normalizer(tensors, manifest),
+        lstm=_lstm(tensors, manifest, weights),
         golden=Golden(
             signals={s.name: recorded[f"signal.{s.name}"] for s in manifest.signals},
             observation=recorded["observation"],
             output=recorded["output"],
             command=recorded["command"],
+            resets=manifest.golden.resets,
         ),
         training=None if extra is None else read_tensors(data[extra], extra),
+        derived={
+            entry.role: data[name]
+            for name, entry in manifest.files.items()
+            if entry.role not in _TENSOR_ROLES
+        },
     )
 
 
@@ -175,7 +227,7 @@ def _check_members(folder: Path, manifest: Manifest) -> None:
         raise mismatch("files", f"the member {name!r}", "none")
 
 
-def _read(folder: Path, name: str, most: int) -> bytes:
+def _read(folder: Path, name: str, most: int, *, tensors: bool = False) -> bytes:
     """Return the content of a member, which must be a plain file of at most so many bytes."""
     try:
         handle = os.open(folder / name, _OPEN_FLAGS)
@@ -184,7 +236,7 @@ def _read(folder: Path, name: str, most: int) -> bytes:
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(file.fileno())
         expect(stat.S_ISREG(status.st_mode), name, "a plain file", Words("something else"))
-        if name != MANIFEST:
+        if tensors:
             refuse_foreign(file.read(_SNIFFED), status.st_size, name)
             file.seek(0)
         expect(status.st_size <= most, name, f"{most} bytes at most", status.st_size)
@@ -203,7 +255,7 @@ def _refuse_open(name: str, error: OSError) -> NoReturn:
 
 def _read_declared(folder: Path, name: str, manifest: Manifest) -> bytes:
     entry = manifest.files[name]
-    content = _read(folder, name, entry.bytes)
+    content = _read(folder, name, entry.bytes, tensors=entry.role in _TENSOR_ROLES)
     expect(len(content) == entry.bytes, name, f"{entry.bytes} bytes", len(content))
     found = hashlib.sha256(content).hexdigest()
     expect(found == entry.sha256, name, f"sha256 {entry.sha256[:12]}", Words(found[:12]))
@@ -213,6 +265,13 @@ def _read_declared(folder: Path, name: str, manifest: Manifest) -> bytes:
 def _weight_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     inputs = manifest.network.inputs
+    recurrent = manifest.network.recurrent
+    if recurrent is not None:
+        hidden = recurrent.hidden
+        shapes[recurrent.weight_ih] = (4 * hidden, inputs)
+        shapes[recurrent.weight_hh] = (4 * hidden, hidden)
+        shapes[recurrent.bias_ih] = shapes[recurrent.bias_hh] = (4 * hidden,)
+        inputs = hidden
     for layer in manifest.network.layers:
         shapes[layer.weight] = (layer.units, inputs)
         shapes[layer.bias] = (layer.units,)
@@ -248,20 +307,28 @@ def _check_shapes(
 
 
 def _layers(tensors: Mapping[str, np.ndarray], manifest: Manifest, where: str) -> tuple[Layer, ...]:
-    layers = []
-    for entry in manifest.network.layers:
-        for name in (entry.weight, entry.bias):
-            dtype = tensors[name].dtype
-            right = dtype == np.float32
-            expect(right, f"{where} tensor {describe(name)}", "float32", Words(dtype))
-        layers.append(
-            Layer(
-                weight=tensors[entry.weight],
-                bias=tensors[entry.bias],
-                activation=entry.activation,
-            )
+    return tuple(
+        Layer(
+            weight=_float32(tensors, entry.weight, where),
+            bias=_float32(tensors, entry.bias, where),
+            activation=entry.activation,
         )
-    return tuple(layers)
+        for entry in manifest.network.layers
+    )
+
+
+def _lstm(tensors: Mapping[str, np.ndarray], manifest: Manifest, where: str) -> Lstm | None:
+    entry = manifest.network.recurrent
+    if entry is None:
+        return None
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return Lstm(**{name: _float32(tensors, getattr(entry, name), where) for name in names})
+
+
+def _float32(tensors: Mapping[str, np.ndarray], name: str, where: str) -> np.ndarray:
+    found = tensors[name].dtype
+    expect(found == np.float32, f"{where} tensor {describe(name)}", "float32", Words(found))
+    return tensors[name]
 
 
 def _normalizer(tensors: Mapping[str, np.ndarray], manifest: Manifest) -> Normalizer | None:

@@ -34,7 +34,7 @@ def replay(bundle: Bundle) -> dict[str, float]:
     """
     policy = NumpyPolicy(bundle)
     manifest, golden = bundle.manifest, bundle.golden
-    atol = manifest.golden.atol
+    atol, resets = manifest.golden.atol, set(manifest.golden.resets)
     outputs = [f"action[{entry.joint}]" for entry in manifest.action.entries]
     names = manifest.robot.actuator_names
     scales = {entry.joint: entry.scale for entry in manifest.action.entries}
@@ -48,7 +48,7 @@ def replay(bundle: Bundle) -> dict[str, float]:
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite fails the comparison
         for step in range(manifest.golden.steps):
             signals = {name: values[step] for name, values in golden.signals.items()}
-            command = policy.reset(signals) if step == 0 else policy.step(signals)
+            command = policy.reset(signals) if step in resets else policy.step(signals)
             found = {"observation": policy.observation, "output": policy.output, "command": command}
             for stage, expected, entries, allowed in stages:
                 error = _compare(

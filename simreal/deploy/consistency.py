@@ -7,6 +7,7 @@ later step allocate without bound is bounded here.
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 
 from simreal.core.observation import LAST_ACTION, ObservationPipeline
 from simreal.deploy.decode import Words, describe, expect, mismatch, one_line
@@ -28,6 +29,18 @@ MAX_GOLDEN_ATOL = 1e-4
 MAX_ENTRIES = 16384
 MAX_ELEMENTS = 1024
 MAX_FRAMES = 2**20
+MAX_HOLD_STEPS = 10
+
+SI_UNITS = ("1", "rad", "rad/s", "rad/s^2", "m", "m/s", "m/s^2", "N", "Nm", "s", "Hz", "kg")
+_XYZ = ("x", "y", "z")
+# Kind of a vector to its elements and the one unit that they may have.
+_VECTORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "angular_velocity": (_XYZ, ("rad/s",)),
+    "linear_velocity": (_XYZ, ("m/s",)),
+    "linear_acceleration": (_XYZ, ("m/s^2",)),
+    "gravity": (_XYZ, ("1",)),  # of length 1: a direction, not an acceleration
+    "quaternion": (("w", *_XYZ), ("1",)),
+}
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+")
@@ -91,12 +104,14 @@ def joint_unit(kind: str, joint_kind: str) -> str:
     """Return the unit of a joint quantity.
 
     Args:
-        kind: `joint_position`, `joint_velocity` or `joint_torque`.
+        kind: `joint_position`, `joint_velocity` or `joint_torque`; for commands `position`,
+            `velocity` or `torque`.
         joint_kind: Kind of the joint.
     """
     length = "m" if joint_kind == "prismatic" else "rad"
     force = "N" if joint_kind == "prismatic" else "Nm"
-    return {"joint_position": length, "joint_velocity": f"{length}/s", "joint_torque": force}[kind]
+    units = {"position": length, "velocity": f"{length}/s", "torque": force}
+    return units[kind.removeprefix("joint_")]
 
 
 def _check_unique(field: str, names: Iterable[str]) -> None:
@@ -129,8 +144,10 @@ def _check_files(manifest: Manifest) -> None:
         expect(entry.bytes >= 0, f"{field}.bytes", "a size", entry.bytes)
         _check_hash(f"{field}.sha256", entry.sha256)
     roles = sorted(entry.role for entry in manifest.files.values())
-    allowed = (["golden", "weights"], ["golden", "training", "weights"])
-    expect(roles in allowed, "files", "one of each role, training optional", Words(roles))
+    right = len(set(roles)) == len(roles) and {"golden", "weights"} <= set(roles)
+    expect(right, "files", "one of each role, only weights and golden required", Words(roles))
+    both = ("c_source" in roles) == ("c_header" in roles)
+    expect(both, "files", "both of c_source and c_header, or none", Words(roles))
 
 
 def _check_hash(field: str, value: str) -> None:
@@ -175,11 +192,18 @@ def _check_actuator(actuator: ActuatorEntry) -> None:
     expect(limit > 0, f"{field}.torque_limit", "more than 0", limit)
     expect(actuator.kp >= 0, f"{field}.kp", "at least 0", actuator.kp)
     expect(actuator.kd >= 0, f"{field}.kd", "at least 0", actuator.kd)
+    rate = actuator.torque_rate_limit
+    expect(rate is None or rate > 0, f"{field}.torque_rate_limit", "more than 0, or null", rate)
 
 
 def _check_timing(timing: Timing) -> None:
-    for key in ("control_period_s", "tick_s", "decimation", "max_signal_age_s"):
+    positive = ("control_period_s", "tick_s", "decimation", "max_signal_age_s", "deadline_s")
+    for key in (*positive, "max_consecutive_overruns"):
         expect(getattr(timing, key) > 0, f"timing.{key}", "more than 0", getattr(timing, key))
+    tolerance = timing.rate_tolerance
+    expect(0 < tolerance <= 0.5, "timing.rate_tolerance", "a value in (0, 0.5]", tolerance)
+    latest, period = timing.deadline_s, timing.control_period_s
+    expect(latest <= period, "timing.deadline_s", f"at most the period {period}", latest)
     product = timing.tick_s * timing.decimation
     fits = abs(product - timing.control_period_s) <= 1e-9
     found = timing.control_period_s
@@ -200,12 +224,43 @@ def _check_signals(manifest: Manifest) -> None:
         count = len(signal.elements)
         expect(1 <= count <= MAX_ELEMENTS, f"{field}.elements", f"1 to {MAX_ELEMENTS}", count)
         expect(len(signal.units) == count, f"{field}.units", f"{count} units", signal.units)
-        if signal.kind == "other":
-            continue
+        age = signal.max_age_s
+        expect(age is None or age > 0, f"{field}.max_age_s", "more than 0, or null", age)
+        _check_range(field, signal)
+        _check_frame(field, signal)
         for element, unit in zip(signal.elements, signal.units, strict=True):
-            _check_known(f"{field}.elements", element, kinds)
-            right = joint_unit(signal.kind, kinds[element])
-            expect(unit == right, f"{field}.units of {element}", repr(right), unit)
+            right: tuple[str, ...]
+            if signal.kind.startswith("joint_"):
+                _check_known(f"{field}.elements", element, kinds)
+                right = (joint_unit(signal.kind, kinds[element]),)
+            else:
+                right = _VECTORS[signal.kind][1] if signal.kind in _VECTORS else SI_UNITS
+            expected = " or ".join(repr(unit) for unit in right)
+            expect(unit in right, f"{field}.units of {element}", expected, unit)
+
+
+def _check_range(field: str, signal: SignalEntry) -> None:
+    if signal.range is None:
+        return
+    count = len(signal.elements)
+    expect(len(signal.range) == count, f"{field}.range", f"{count} pairs, or null", signal.range)
+    for element, (low, high) in zip(signal.elements, signal.range, strict=True):
+        found = Words(f"[{low}, {high}]")
+        expect(low < high, f"{field}.range of {element}", "least < greatest", found)
+
+
+def _check_frame(field: str, signal: SignalEntry) -> None:
+    """Check that a vector says in which frame it is given, and has the elements of its kind."""
+    if signal.kind not in _VECTORS:
+        free = signal.frame is None or signal.kind in ("command", "other")
+        expect(free, f"{field}.frame", "null", signal.frame)
+        return
+    expect(bool(signal.frame), f"{field}.frame", "the name of a frame", signal.frame)
+    elements = _VECTORS[signal.kind][0]
+    whole = set(signal.elements) == set(elements)
+    inside = set(signal.elements) <= set(elements) and signal.kind not in ("quaternion", "gravity")
+    expected = f"{list(elements)} in any order"
+    expect(whole or inside, f"{field}.elements", expected, Words(list(signal.elements)))
 
 
 def _check_observation(manifest: Manifest) -> None:
@@ -223,7 +278,7 @@ def _check_observation(manifest: Manifest) -> None:
     dim = observation.dim
     expect(dim == at, "observation.dim", f"{at}, the sum of the slices", dim)
     expect(dim >= 1, "observation.dim", "at least 1", dim)
-    depth = max(t.history for t in observation.terms)
+    depth = max(t.span for t in observation.terms)
     frames = depth * sum(len(t.elements) for t in observation.terms)
     expect(frames <= MAX_FRAMES, "observation.terms", f"at most {MAX_FRAMES} stored", frames)
     build_pipeline(manifest, {s.name: s.elements for s in manifest.signals})
@@ -263,12 +318,22 @@ def _check_network(manifest: Manifest) -> None:
         expect(layer.units >= 1, f"network.layers[{i}].units", "at least 1", layer.units)
     norm = manifest.observation.normalization
     names = [name for layer in network.layers for name in (layer.weight, layer.bias)]
+    recurrent = network.recurrent
+    kind = "mlp" if recurrent is None else recurrent.kind
+    expect(network.kind == kind, "network.kind", f"{kind!r}, as network.recurrent", network.kind)
+    if recurrent is not None:
+        fits = 1 <= recurrent.hidden <= MAX_ENTRIES
+        expect(fits, "network.recurrent.hidden", f"1 to {MAX_ENTRIES}", recurrent.hidden)
+        names += [recurrent.weight_ih, recurrent.weight_hh, recurrent.bias_ih, recurrent.bias_hh]
     _check_unique("network.layers", [*names, *(n for n in (norm.mean, norm.var) if n)])
     last, at = network.layers[-1], f"network.layers[{len(network.layers) - 1}]"
     count = len(manifest.action.entries)
     expect(last.units == count, f"{at}.units", f"{count}, one per action entry", last.units)
     linear = last.activation == "identity"
     expect(linear, f"{at}.activation", "'identity' (squash says what follows)", last.activation)
+    file = any(entry.role == "onnx" for entry in manifest.files.values())
+    stated = (network.onnx is not None) == file
+    expect(stated, "network.onnx", "an entry if files lists one, else null", network.onnx)
 
 
 def _check_action(manifest: Manifest) -> None:
@@ -283,8 +348,7 @@ def _check_action(manifest: Manifest) -> None:
         _check_known("action.entries", entry.joint, actuators)
         kind = actuators[entry.joint].kind
         expect(entry.kind == kind, f"{field}.kind", f"{kind!r}, as the actuator", entry.kind)
-        quantity = "joint_torque" if kind == "torque" else "joint_position"
-        unit = joint_unit(quantity, kinds[entry.joint])
+        unit = joint_unit(kind, kinds[entry.joint])
         expect(entry.unit == unit, f"{field}.unit", repr(unit), entry.unit)
         expect(entry.scale > 0, f"{field}.scale", "more than 0", entry.scale)
 
@@ -296,16 +360,40 @@ def _check_safety(manifest: Manifest) -> None:
         limit, most = safety.torque_limit[actuator.joint], actuator.torque_limit
         field = f"safety.torque_limit.{actuator.joint}"
         expect(0 < limit <= most, field, f"a value in (0, {most}]", limit)
+    driven = [a.joint for a in robot.actuators if a.kind == "torque"]
+    for key in ("torque_rate_max", "safe_stop_kd"):
+        values: dict[str, float] = getattr(safety, key)
+        _check_keys(f"safety.{key}", values, driven)
+        for name, value in values.items():
+            allowed = value > 0 if key == "torque_rate_max" else value >= 0
+            words = "more than 0" if key == "torque_rate_max" else "at least 0"
+            expect(allowed, f"safety.{key}.{name}", words, value)
+    _check_joint_limits(manifest)
+    for key in ("start_pose_max_error", "tilt_max_rad"):
+        bound = getattr(safety, key)
+        expect(bound is None or bound > 0, f"safety.{key}", "more than 0, or null", bound)
+    for key in ("blend_in_s", "stale_hold_steps"):
+        expect(getattr(safety, key) >= 0, f"safety.{key}", "at least 0", getattr(safety, key))
+    few = safety.stale_hold_steps <= MAX_HOLD_STEPS
+    expect(few, "safety.stale_hold_steps", f"at most {MAX_HOLD_STEPS}", safety.stale_hold_steps)
+
+
+def _check_joint_limits(manifest: Manifest) -> None:
+    safety, joints = manifest.safety, {j.name: j for j in manifest.robot.joints}
     seen = [e for s in manifest.signals if s.kind == "joint_velocity" for e in s.elements]
     _check_keys("safety.joint_velocity_max", safety.joint_velocity_max, seen)
-    most_of = {j.name: j.max_velocity for j in robot.joints}
     for name, limit in safety.joint_velocity_max.items():
-        field = f"safety.joint_velocity_max.{name}"
-        expect(0 < limit <= most_of[name], field, f"a value in (0, {most_of[name]}]", limit)
-    driven = [a.joint for a in robot.actuators if a.kind == "torque"]
-    _check_keys("safety.safe_stop_kd", safety.safe_stop_kd, driven)
-    for name, kd in safety.safe_stop_kd.items():
-        expect(kd >= 0, f"safety.safe_stop_kd.{name}", "at least 0", kd)
+        most, field = joints[name].max_velocity, f"safety.joint_velocity_max.{name}"
+        expect(0 < limit <= most, field, f"a value in (0, {most}]", limit)
+    placed = {e for s in manifest.signals if s.kind == "joint_position" for e in s.elements}
+    limited = [n for n in placed if None not in (joints[n].lower, joints[n].upper)]
+    found = set(safety.joint_position)
+    _check_keys("safety.joint_position", found, {*limited, *(found & placed)})
+    for name, (low, high) in safety.joint_position.items():
+        lower, upper = joints[name].lower, joints[name].upper
+        inside = (lower is None or low >= lower) and (upper is None or high <= upper)
+        field, range_ = f"safety.joint_position.{name}", Words(f"[{low}, {high}]")
+        expect(low < high and inside, field, f"a range within [{lower}, {upper}]", range_)
 
 
 def _check_golden(manifest: Manifest) -> None:
@@ -314,6 +402,10 @@ def _check_golden(manifest: Manifest) -> None:
     expect(golden.file == file, "golden.file", f"{file!r}, of role golden", golden.file)
     enough = MIN_GOLDEN_STEPS <= golden.steps <= 2**20
     expect(enough, "golden.steps", f"at least {MIN_GOLDEN_STEPS}", golden.steps)
+    begins = [0, *golden.resets[1:], golden.steps]
+    rising = golden.resets[:1] == (0,) and all(a < b for a, b in pairwise(begins))
+    expected = f"rising steps below {golden.steps}, the first of them 0"
+    expect(rising, "golden.resets", expected, Words(list(golden.resets[:8])))
     tight = 0 < golden.atol <= MAX_GOLDEN_ATOL
     expect(tight, "golden.atol", f"a value in (0, {MAX_GOLDEN_ATOL}]", golden.atol)
 
@@ -323,6 +415,8 @@ def _check_provenance(manifest: Manifest) -> None:
     expect(origin.env_steps >= 0, "provenance.env_steps", "at least 0", origin.env_steps)
     if origin.parent is not None:
         _check_hash("provenance.parent", origin.parent)
+    if origin.config_sha256 is not None:
+        _check_hash("provenance.config_sha256", origin.config_sha256)
     for i, figure in enumerate(origin.evaluation):
         field = f"provenance.evaluation[{i}]"
         expect(figure.episodes >= 1, f"{field}.episodes", "at least 1", figure.episodes)

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from simreal.core.observation import LAST_ACTION
-from simreal.deploy.bundle import Bundle, Layer, Normalizer
+from simreal.deploy.bundle import Bundle, Layer, Lstm, Normalizer
 from simreal.deploy.consistency import build_pipeline
 from simreal.deploy.manifest import Manifest
 from simreal.deploy.policy import Policy, PolicyBase, idle_command
@@ -38,7 +38,9 @@ class NumpyPolicy(PolicyBase):
         """
         super().__init__(bundle.manifest)
         manifest = bundle.manifest
-        self._network = Network(bundle.layers, manifest.network.squash, bundle.normalizer)
+        self._network = Network(
+            bundle.layers, manifest.network.squash, bundle.normalizer, bundle.lstm
+        )
         self._output = self._network.output
         self._observation = self._network.input
         self._batch = self._observation[None]
@@ -57,6 +59,7 @@ class NumpyPolicy(PolicyBase):
 
     def _begin(self) -> None:
         self._last_action.fill(0.0)
+        self._network.restart()
         self._pipeline.restart(self._rows)
         self._act()
 
@@ -90,7 +93,7 @@ class NumpyPolicy(PolicyBase):
 
 
 class Network:
-    """Evaluate normalizer and dense layers into buffers that are made once.
+    """Evaluate normalizer, recurrent and dense layers into buffers that are made once.
 
     It is the part of a policy that a training library's `predict` does: observation to output.
 
@@ -101,7 +104,11 @@ class Network:
     """
 
     def __init__(
-        self, layers: Sequence[Layer], squash: str, normalizer: Normalizer | None = None
+        self,
+        layers: Sequence[Layer],
+        squash: str = "none",
+        normalizer: Normalizer | None = None,
+        lstm: Lstm | None = None,
     ) -> None:
         """Lay out the buffers.
 
@@ -109,15 +116,24 @@ class Network:
             layers: The dense layers.
             squash: `tanh` if the output passes through it, else `none`.
             normalizer: Observation statistics, if any.
+            lstm: Recurrent layer before the dense ones, if any.
         """
         # Each buffer ends in a 1, which the bias, as the last row of the weights, is multiplied by.
-        widths = (layers[0].weight.shape[1], *(layer.bias.size for layer in layers))
-        buffers = [np.ones(width + 1, dtype=np.float32) for width in widths]
+        # Before it, the first one has the recurrent state, which the first dense layer reads.
+        dim = layers[0].inputs if lstm is None else lstm.inputs
+        hidden = 0 if lstm is None else lstm.hidden
+        first = np.ones(dim + hidden + 1, dtype=np.float32)
+        self._state = [first[dim : dim + hidden]]
+        self.input = first[:dim]
         steps: list[_Step] = []
-        self.input = buffers[0][:-1]
         if normalizer is not None:
-            self.input = np.zeros(widths[0], dtype=np.float32)
-            steps += _normalizing(normalizer, self.input, buffers[0][:-1])
+            self.input = np.zeros(dim, dtype=np.float32)
+            steps += _normalizing(normalizer, self.input, first[:dim])
+        if lstm is not None:
+            self._state.append(np.zeros(hidden, dtype=np.float32))
+            steps.append(_remembering(lstm, first, *self._state))
+        buffers = [first[dim:] if lstm is not None else first]
+        buffers += [np.ones(layer.bias.size + 1, dtype=np.float32) for layer in layers]
         self.rows = [np.vstack([layer.weight.T, layer.bias], dtype=np.float32) for layer in layers]
         for layer, rows, (x, out) in zip(layers, self.rows, pairwise(buffers), strict=True):
             steps += [_multiplying(x, rows, out[:-1]), *_activating(layer.activation, out[:-1])]
@@ -125,6 +141,12 @@ class Network:
         if squash == "tanh":
             steps += _activating("tanh", self.output)
         self._steps = steps
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the episode: the recurrent state, if there is one, is zero again."""
+        for state in self._state:
+            state.fill(0.0)
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """Return the output (n), float32, for an observation (dim); it is valid until the next."""
@@ -156,6 +178,35 @@ def _normalizing(normalizer: Normalizer, x: np.ndarray, out: np.ndarray) -> list
         np.minimum(out, most, out=out)
 
     return [run, bound]
+
+
+def _remembering(lstm: Lstm, x: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> _Step:
+    """Return the step of an LSTM (Hochreiter and Schmidhuber 1997, with a forget gate).
+
+    A logistic gate is `0.5 + 0.5 tanh(z / 2)`: with halved weights, one tanh serves all four.
+    """
+    size = lstm.hidden
+    half = np.full(4 * size, 0.5, dtype=np.float32)
+    half[2 * size : 3 * size] = 1.0
+    shift = 1.0 - half
+    bias = (lstm.bias_ih + lstm.bias_hh) * half
+    weights = np.vstack([lstm.weight_ih.T, lstm.weight_hh.T]) * half
+    rows = np.vstack([weights, bias], dtype=np.float32)
+    gates = np.zeros(4 * size, dtype=np.float32)
+    write, keep, new, read = (gates[i * size : (i + 1) * size] for i in range(4))
+
+    def remember() -> None:
+        np.dot(x, rows, gates)
+        np.tanh(gates, gates)
+        np.multiply(gates, half, gates)
+        np.add(gates, shift, gates)
+        np.multiply(cell, keep, cell)
+        np.multiply(new, write, new)
+        np.add(cell, new, cell)
+        np.tanh(cell, hidden)
+        np.multiply(hidden, read, hidden)
+
+    return remember
 
 
 def _multiplying(x: np.ndarray, rows: np.ndarray, out: np.ndarray) -> _Step:

@@ -14,7 +14,7 @@ import numpy as np
 from simreal.core.action import ActionTerm
 from simreal.core.observation import LAST_ACTION, Term
 from simreal.core.robot import Joint, Robot
-from simreal.deploy.bundle import Golden, Layer, Normalizer
+from simreal.deploy.bundle import Golden, Layer, Lstm, Normalizer
 from simreal.deploy.consistency import joint_unit, unit_of
 from simreal.deploy.decode import Words, expect
 from simreal.deploy.manifest import (
@@ -32,6 +32,7 @@ from simreal.deploy.manifest import (
     Normalization,
     ObservationEntry,
     Provenance,
+    RecurrentEntry,
     RobotEntry,
     Safety,
     SignalEntry,
@@ -45,6 +46,7 @@ WEIGHTS_FILE = "weights.safetensors"
 GOLDEN_FILE = "golden.safetensors"
 TRAINING_FILE = "training.safetensors"
 _MEAN, _VAR = "normalizer.mean", "normalizer.var"
+_LSTM = ("lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.bias_ih_l0", "lstm.bias_hh_l0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +65,27 @@ class BundleSpec:
         tick_s: Physics tick of the training [s].
         max_signal_age_s: Age from which a measurement must not be used [s]; two control periods if
             None.
+        rate_tolerance: Share by which the measured rate may differ.
+        deadline_s: Time from the beginning of a period by which its command must be sent [s]; the
+            whole period if None.
+        max_consecutive_overruns: Late periods in a row from which the controller stops.
         trained_latency: Delays seen in training.
         signals: Raw signals the robot must supply; joint positions and velocities if None.
         torque_limit: Bound by joint [Nm]; the actuators' own where absent.
+        torque_rate_max: Fastest change of torque by joint [Nm/s]; where absent, what a control
+            period needs from one limit to the other.
+        joint_position: Range that is kept, by joint [rad]; the joints' own limits where absent.
         joint_velocity_max: Velocity that trips the stop, by joint [rad/s]; the joints' own where
             absent.
         safe_stop_kd: Damping after a fault, by joint [Nm s/rad]; 0 where absent.
-        golden: Recorded episode of at least 64 steps.
+        start_pose_max_error: Farthest a joint may be from the default pose at the start [rad or m].
+        blend_in_s: Time in which the policy takes over [s].
+        tilt_max_rad: Tilt of the base that trips the stop [rad].
+        stale_hold_steps: Control periods that stale signals are borne for.
+        hold: What a faster loop sends between two commands.
+        license: SPDX name of the license.
+        lstm: Recurrent layer between normalizer and dense layers, if any.
+        golden: Recorded episodes of at least 64 steps.
         golden_atol: Largest difference that a runtime may show.
         provenance: Where the policy comes from.
         training: What a trainer needs to go on, name to float array; no controller reads it.
@@ -89,11 +105,23 @@ class BundleSpec:
     normalizer: Normalizer | None = None
     squash: Literal["none", "tanh"] = "none"
     max_signal_age_s: float | None = None
+    rate_tolerance: float = 0.05
+    deadline_s: float | None = None
+    max_consecutive_overruns: int = 3
     trained_latency: TrainedLatency = field(default_factory=TrainedLatency)
     signals: tuple[SignalEntry, ...] | None = None
     torque_limit: Mapping[str, float] = field(default_factory=dict)
+    torque_rate_max: Mapping[str, float] = field(default_factory=dict)
+    joint_position: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     joint_velocity_max: Mapping[str, float] = field(default_factory=dict)
     safe_stop_kd: Mapping[str, float] = field(default_factory=dict)
+    start_pose_max_error: float | None = None
+    blend_in_s: float = 0.0
+    tilt_max_rad: float | None = None
+    stale_hold_steps: int = 2
+    hold: Literal["zero_order", "linear"] = "zero_order"
+    license: str | None = None
+    lstm: Lstm | None = None
     golden_atol: float = 1e-5
     training: Mapping[str, np.ndarray] | None = None
     notes: str = ""
@@ -140,6 +168,7 @@ def build(spec: BundleSpec) -> tuple[Manifest, dict[str, bytes]]:
         format=FORMAT,
         schema_version=SCHEMA_VERSION,
         name=spec.name,
+        license=spec.license,
         files={
             name: FileEntry(bytes=len(data), sha256=_hash(data), role=role)
             for name, (role, data) in members.items()
@@ -157,7 +186,12 @@ def build(spec: BundleSpec) -> tuple[Manifest, dict[str, bytes]]:
         network=_network(spec, dim),
         action=_action(spec),
         safety=_safety(spec, signals),
-        golden=GoldenEntry(file=GOLDEN_FILE, steps=len(spec.golden.output), atol=spec.golden_atol),
+        golden=GoldenEntry(
+            file=GOLDEN_FILE,
+            steps=len(spec.golden.output),
+            resets=spec.golden.resets,
+            atol=spec.golden_atol,
+        ),
         provenance=spec.provenance,
     )
     return manifest, {name: data for name, (_, data) in members.items()}
@@ -169,6 +203,10 @@ def _weight_tensors(spec: BundleSpec) -> dict[str, np.ndarray]:
         for part, value in (("weight", layer.weight), ("bias", layer.bias)):
             name = f"network.{i}.{part}"
             # A silent cast would change the policy; what was trained is what is written.
+            expect(value.dtype == np.float32, name, "float32", Words(value.dtype))
+            tensors[name] = np.ascontiguousarray(value)
+    if spec.lstm is not None:
+        for name, value in zip(_LSTM, spec.lstm.tensors, strict=True):
             expect(value.dtype == np.float32, name, "float32", Words(value.dtype))
             tensors[name] = np.ascontiguousarray(value)
     if spec.normalizer is not None:
@@ -199,7 +237,15 @@ def _robot(robot: Robot) -> RobotEntry:
         dynamics_sha256=robot.dynamics_sha256,
         joints=tuple(_joint(joint) for joint in robot.movable),
         actuators=tuple(
-            ActuatorEntry(joint=a.joint, kind=a.kind, torque_limit=a.torque_limit, kp=a.kp, kd=a.kd)
+            ActuatorEntry(
+                joint=a.joint,
+                kind=a.kind,
+                torque_limit=a.torque_limit,
+                torque_rate_limit=None,
+                kp=a.kp,
+                kd=a.kd,
+                loop="motor",
+            )
             for a in robot.actuators
         ),
     )
@@ -227,6 +273,9 @@ def _timing(spec: BundleSpec) -> Timing:
         tick_s=spec.tick_s,
         decimation=round(spec.control_period_s / spec.tick_s),
         max_signal_age_s=2.0 * spec.control_period_s if age is None else age,
+        rate_tolerance=spec.rate_tolerance,
+        deadline_s=spec.control_period_s if spec.deadline_s is None else spec.deadline_s,
+        max_consecutive_overruns=spec.max_consecutive_overruns,
         trained_latency=spec.trained_latency,
     )
 
@@ -267,9 +316,21 @@ def _normalization(normalizer: Normalizer | None) -> Normalization:
 
 
 def _network(spec: BundleSpec, dim: int) -> NetworkEntry:
+    recurrent = None
+    if spec.lstm is not None:
+        weight_ih, weight_hh, bias_ih, bias_hh = _LSTM
+        recurrent = RecurrentEntry(
+            kind="lstm",
+            hidden=spec.lstm.hidden,
+            weight_ih=weight_ih,
+            weight_hh=weight_hh,
+            bias_ih=bias_ih,
+            bias_hh=bias_hh,
+        )
     return NetworkEntry(
-        kind="mlp",
+        kind="mlp" if recurrent is None else "lstm",
         inputs=dim,
+        recurrent=recurrent,
         layers=tuple(
             LayerEntry(
                 weight=f"network.{i}.weight",
@@ -281,6 +342,7 @@ def _network(spec: BundleSpec, dim: int) -> NetworkEntry:
         ),
         output="gaussian_mean",
         squash=spec.squash,
+        onnx=None,
     )
 
 
@@ -289,32 +351,37 @@ def _action(spec: BundleSpec) -> ActionTable:
     entries = []
     for term in spec.actions:
         kind = kinds.get(term.joint, "torque")
-        quantity = "joint_torque" if kind == "torque" else "joint_position"
-        unit = joint_unit(quantity, spec.robot.joint(term.joint).kind)
+        unit = joint_unit(kind, spec.robot.joint(term.joint).kind)
         entries.append(
             ActionEntry(
                 joint=term.joint, kind=kind, unit=unit, scale=term.scale, offset=term.offset
             )
         )
-    return ActionTable(clip=(-1.0, 1.0), entries=tuple(entries))
+    return ActionTable(clip=(-1.0, 1.0), entries=tuple(entries), hold=spec.hold)
 
 
 def _safety(spec: BundleSpec, signals: tuple[SignalEntry, ...]) -> Safety:
     robot = spec.robot
     seen = [e for s in signals if s.kind == "joint_velocity" for e in s.elements]
+    placed = [robot.joint(e) for s in signals if s.kind == "joint_position" for e in s.elements]
+    driven = [a for a in robot.actuators if a.kind == "torque"]
+    limits = {**{a.joint: a.torque_limit for a in robot.actuators}, **spec.torque_limit}
+    swings = {a.joint: 2.0 * limits[a.joint] / spec.control_period_s for a in driven}
+    ranges = {j.name: (j.lower, j.upper) for j in placed if np.isfinite([j.lower, j.upper]).all()}
     return Safety(
-        torque_limit={
-            **{a.joint: a.torque_limit for a in robot.actuators},
-            **spec.torque_limit,
-        },
+        torque_limit=limits,
+        torque_rate_max={**swings, **spec.torque_rate_max},
+        joint_position={**ranges, **spec.joint_position},
         joint_velocity_max={
             **{name: robot.joint(name).max_velocity for name in seen},
             **spec.joint_velocity_max,
         },
-        safe_stop_kd={
-            **{a.joint: 0.0 for a in robot.actuators if a.kind == "torque"},
-            **spec.safe_stop_kd,
-        },
+        safe_stop_kd={**{a.joint: 0.0 for a in driven}, **spec.safe_stop_kd},
+        start_pose_max_error=spec.start_pose_max_error,
+        blend_in_s=spec.blend_in_s,
+        tilt_max_rad=spec.tilt_max_rad,
+        stale_hold_steps=spec.stale_hold_steps,
+        requires_human_arm=True,
         on_nan="safe_stop",
     )
 

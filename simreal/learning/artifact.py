@@ -36,6 +36,7 @@ from simreal.errors import BundleError
 from simreal.learning.normalizer import EPSILON, LIMIT
 
 GOLDEN_STEPS = 200
+GOLDEN_RESETS = (0, 120)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,14 +258,19 @@ def normalizer_of(state: Mapping[str, torch.Tensor]) -> Normalizer | None:
 
 
 def _record(trained: Trained, network: Network) -> Golden:
-    """Run from a reset in the training domain and keep what went in and out; no end is a reset."""
+    """Run two episodes in the training domain and keep what went in and out.
+
+    The second one shows that nothing of the first is left. No end of an episode is a reset.
+    """
     env = SimVecEnv(trained.robot, trained.task, trained.domain, 1)
     try:
-        obs = env.reset(12_345)
         rows: dict[str, list[np.ndarray]] = {"observation": [], "output": [], "command": []}
         signals: dict[str, list[np.ndarray]] = {name: [] for name in env.signals}
         command = np.tile(env.action_map.idle, (1, 1))
-        for _ in range(GOLDEN_STEPS):
+        obs = env.reset(12_345)
+        for step in range(GOLDEN_STEPS):
+            if step in GOLDEN_RESETS[1:]:
+                obs = env.reset(12_345 + step)
             for name, value in env.signals.items():
                 signals[name].append(value[0].copy())
             output = network(obs)
@@ -280,6 +286,7 @@ def _record(trained: Trained, network: Network) -> Golden:
         observation=np.stack(rows["observation"]),
         output=np.stack(rows["output"]),
         command=np.stack(rows["command"]),
+        resets=GOLDEN_RESETS,
     )
 
 

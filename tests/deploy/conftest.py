@@ -14,10 +14,11 @@ import pytest
 from simreal.core.action import ActionMap, ActionTerm
 from simreal.core.observation import LAST_ACTION, ObservationPipeline, Op, Term
 from simreal.core.robot import Actuator, Joint, Link, Robot
-from simreal.deploy import BundleSpec, Evaluation, Golden, Layer, Normalizer, Provenance
+from simreal.deploy import BundleSpec, Evaluation, Golden, Layer, Lstm, Normalizer, Provenance
 from simreal.deploy.writer import write_bundle
 
 STEPS = 64
+RESETS = (0, 40)
 INERTIA = (0.01, 0.01, 0.01, 0.0, 0.0, 0.0)
 
 
@@ -102,50 +103,89 @@ def activate(x: np.ndarray, kind: str) -> np.ndarray:
 
 
 def forward(
-    observation: np.ndarray, layers: tuple[Layer, ...], norm: Normalizer | None, squash: str
+    observation: np.ndarray,
+    layers: tuple[Layer, ...],
+    norm: Normalizer | None,
+    squash: str,
+    lstm: Lstm | None = None,
+    state: list[np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Evaluate a policy in float64, independently of the runtime."""
+    """Evaluate a policy in float64, independently of the runtime; `state` is updated."""
     x = observation.astype(np.float64)
     if norm is not None:
         x = (x - norm.mean) / np.sqrt(norm.var + norm.epsilon)
         x = np.clip(x, -norm.clip, norm.clip) if norm.clip else x
+    if lstm is not None and state is not None:
+        gates = lstm.weight_ih @ x + lstm.bias_ih + lstm.weight_hh @ state[0] + lstm.bias_hh
+        write, keep, new, read = np.split(gates, 4)
+        state[1] = logistic(keep) * state[1] + logistic(write) * np.tanh(new)
+        state[0] = x = logistic(read) * np.tanh(state[1])
     for layer in layers:
         x = activate(layer.weight.astype(np.float64) @ x + layer.bias, layer.activation)
     return np.tanh(x) if squash == "tanh" else x
 
 
-def record(robot: Robot, layers: Any, norm: Any, squash: str, steps: int = STEPS) -> Golden:
-    """Record an episode with the core's pipeline and action map, as training does."""
+def logistic(x: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def record(
+    robot: Robot,
+    layers: Any,
+    norm: Any,
+    squash: str,
+    steps: int = STEPS,
+    lstm: Lstm | None = None,
+    terms: tuple[Term, ...] = TERMS,
+) -> Golden:
+    """Record two episodes with the core's pipeline and action map, as training does."""
     rng = np.random.default_rng(3)
     pos = 2.0 * rng.standard_normal((steps, 3)).cumsum(axis=0) / np.sqrt(steps)
     vel = 3.0 * rng.standard_normal((steps, 3))
     actions = ActionMap(ACTIONS, robot)
     pipeline = ObservationPipeline(
-        TERMS,
+        terms,
         {
             "joint_pos": robot.joint_names,
             "joint_vel": robot.joint_names,
             LAST_ACTION: actions.joints,
         },
     )
-    last = np.zeros((1, actions.dim))
     out: dict[str, list[np.ndarray]] = {"observation": [], "output": [], "command": []}
     for step in range(steps):
+        if step in RESETS:
+            last = np.zeros((1, actions.dim))
+            state = [np.zeros(lstm.hidden)] * 2 if lstm else None
         raw = {
             "joint_pos": pos[step : step + 1],
             "joint_vel": vel[step : step + 1],
             LAST_ACTION: last,
         }
-        pipeline.restart(raw) if step == 0 else pipeline.push(raw)
+        pipeline.restart(raw) if step in RESETS else pipeline.push(raw)
         observation = pipeline.emit()[0]
-        output = forward(observation, layers, norm, squash).astype(np.float32)
+        output = forward(observation, layers, norm, squash, lstm, state).astype(np.float32)
         last = np.clip(output, -1, 1)[None]
         command = actions.command(last, np.tile(actions.idle, (1, 1)))
         out["observation"].append(observation)
         out["output"].append(output)
         out["command"].append(command[0].copy())
     stacked = {name: np.stack(rows) for name, rows in out.items()}
-    return Golden(signals={"joint_pos": pos, "joint_vel": vel}, **stacked)
+    return Golden(signals={"joint_pos": pos, "joint_vel": vel}, resets=RESETS, **stacked)
+
+
+def make_lstm(inputs: int, hidden: int, seed: int = 5) -> Lstm:
+    """Draw a recurrent layer."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> np.ndarray:
+        return (rng.standard_normal(shape) / np.sqrt(hidden)).astype(np.float32)
+
+    return Lstm(
+        weight_ih=draw(4 * hidden, inputs),
+        weight_hh=draw(4 * hidden, hidden),
+        bias_ih=draw(4 * hidden),
+        bias_hh=draw(4 * hidden),
+    )
 
 
 def make_layers(widths: tuple[int, ...], activation: str, seed: int = 0) -> tuple[Layer, ...]:
@@ -172,11 +212,17 @@ def make_spec(robot: Robot) -> Callable[..., BundleSpec]:
     """Return a builder of specifications."""
 
     def build(
-        activation: str = "tanh", squash: str = "none", normalize: bool = True, **fields: Any
+        activation: str = "tanh",
+        squash: str = "none",
+        normalize: bool = True,
+        hidden: int = 0,
+        observed: tuple[Term, ...] = TERMS,
+        **fields: Any,
     ) -> BundleSpec:
         rng = np.random.default_rng(1)
-        dim = sum(term.width for term in TERMS)
-        layers = make_layers((dim, 16, 16, 2), activation)
+        dim = sum(term.width for term in observed)
+        layers = make_layers((hidden or dim, 16, 16, 2), activation)
+        lstm = make_lstm(dim, hidden) if hidden else None
         norm = None
         if normalize:
             mean, var = rng.standard_normal(dim), 0.2 + rng.random(dim)
@@ -184,7 +230,8 @@ def make_spec(robot: Robot) -> Callable[..., BundleSpec]:
         known: dict[str, Any] = {
             "name": "arm-test",
             "robot": robot,
-            "terms": TERMS,
+            "terms": observed,
+            "lstm": lstm,
             "actions": ACTIONS,
             "layers": layers,
             "normalizer": norm,
@@ -192,7 +239,7 @@ def make_spec(robot: Robot) -> Callable[..., BundleSpec]:
             "control_period_s": 0.01,
             "tick_s": 0.002,
             "safe_stop_kd": {"elbow": 0.5},
-            "golden": record(robot, layers, norm, squash),
+            "golden": record(robot, layers, norm, squash, lstm=lstm, terms=observed),
             "provenance": Provenance(
                 algo="ppo",
                 task="swing_up",
@@ -257,6 +304,12 @@ class Editor:
         change(header)
         text = json.dumps(header).encode()
         self.put(name, len(text).to_bytes(8, "little") + text + data[8 + size :])
+
+
+@pytest.fixture
+def edit_copy(tmp_path: Path) -> Callable[[Path], Editor]:
+    """Return a function that copies a bundle and gives what changes the copy."""
+    return lambda path: Editor(Path(shutil.copytree(path, tmp_path / "copy.policy")))
 
 
 @pytest.fixture

@@ -127,11 +127,11 @@ def _large_history(edit: Any) -> None:
     def change(manifest: dict[str, Any]) -> None:
         names = [f"e{i}" for i in range(200)]
         signal = {"name": "many", "kind": "other", "elements": names, "units": ["1"] * 200}
-        manifest["signals"].append({**signal, "dtype": "float64"})
+        manifest["signals"].append({**manifest["signals"][0], **signal})
         terms = manifest["observation"]["terms"]
         terms[0]["history"] = 8000
         wide = {"name": "wide", "source": "many", "elements": names, "ops": [], "history": 1}
-        terms.append({**wide, "fill": "first", "unit": "1"})
+        terms.append({**terms[0], **wide, "fill": "first", "unit": "1"})
         at = 0
         for term in terms:
             term["slice"] = [at, at + term["history"] * len(term["elements"])]

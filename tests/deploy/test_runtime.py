@@ -1,6 +1,7 @@
 """The numpy runtime gives the training policy's commands, whatever the robot's joint order."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_one_step_by_hand(tmp_path: Path, make_spec: Make) -> None:
         output=np.tile(bias, (64, 1)),
         # elbow: 6 Nm * 1; shoulder: 0.25 + 0.5 * 0.4
         command=np.tile([6.0, 0.45], (64, 1)),
-        observation=_last_action(spec.golden.observation, (0.4, 1.0)),
+        observation=_last_action(spec.golden.observation, (0.4, 1.0), spec.golden.resets),
     )
     policy = NumpyPolicy(
         load(write_bundle(tmp_path / "a.policy", make_spec(layers=layers, golden=golden)))
@@ -74,11 +75,14 @@ def test_one_step_by_hand(tmp_path: Path, make_spec: Make) -> None:
     np.testing.assert_allclose(policy.observation[2:6], [np.sin(0.5), 0, np.sin(0.5), 0])
 
 
-def _last_action(observation: np.ndarray, action: tuple[float, float]) -> np.ndarray:
+def _last_action(
+    observation: np.ndarray, action: tuple[float, float], resets: tuple[int, ...]
+) -> np.ndarray:
     """Return a recorded observation in which every action had been the same."""
     changed = observation.copy()
-    changed[1:, -2:] = action
-    changed[2:, -4:-2] = action
+    for begin, end in itertools.pairwise([*resets, len(observation)]):
+        changed[begin + 1 : end, -2:] = action
+        changed[begin + 2 : end, -4:-2] = action
     return changed
 
 
