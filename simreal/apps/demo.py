@@ -289,7 +289,13 @@ class _Demo:
     def _control(self, path: Path) -> None:
         robot = SimulatedRobot(self.robot, self.task, self.target, seed=self.settings.seed)
         with robot:
-            controller = Controller(load_bundle(path), robot, clock=robot.clock, sleep=robot.sleep)
+            controller = Controller(
+                load_bundle(path),
+                robot,
+                clock=robot.clock,
+                sleep=robot.sleep,
+                without_watchdog=True,
+            )
             controller.arm()
             report = controller.run(self.task.episode_s)
             held = robot.held_success(self.task.success_window_s)

@@ -6,7 +6,8 @@ What is imported here must stay light, since a robot imports it: no training lib
 from simreal.deploy.bundle import Bundle, Golden, Layer, Lstm, Normalizer, load_bundle
 from simreal.deploy.card import render_card, wilson_interval
 from simreal.deploy.check import check_bundle, replay
-from simreal.deploy.controller import Controller, State
+from simreal.deploy.controller import Controller
+from simreal.deploy.eventlog import EventLog, read_log
 from simreal.deploy.gate import CommandGate, Verdict
 from simreal.deploy.manifest import (
     Evaluation,
@@ -16,9 +17,13 @@ from simreal.deploy.manifest import (
     TrainedLatency,
 )
 from simreal.deploy.messages import Command, Mode, RobotIO, Signals
+from simreal.deploy.realtime import RealTime
 from simreal.deploy.runtime import NumpyPolicy
+from simreal.deploy.settings import ControlSettings
 from simreal.deploy.spec import BundleSpec, joint_signals
+from simreal.deploy.states import State
 from simreal.deploy.timing import LoopReport
+from simreal.deploy.watchdog import Watchdog
 from simreal.deploy.writer import write_bundle
 
 load = load_bundle
@@ -28,8 +33,10 @@ __all__ = [
     "BundleSpec",
     "Command",
     "CommandGate",
+    "ControlSettings",
     "Controller",
     "Evaluation",
+    "EventLog",
     "Golden",
     "Layer",
     "LoopReport",
@@ -39,16 +46,19 @@ __all__ = [
     "Normalizer",
     "NumpyPolicy",
     "Provenance",
+    "RealTime",
     "RobotIO",
     "SignalEntry",
     "Signals",
     "State",
     "TrainedLatency",
     "Verdict",
+    "Watchdog",
     "check_bundle",
     "joint_signals",
     "load",
     "load_bundle",
+    "read_log",
     "render_card",
     "replay",
     "wilson_interval",

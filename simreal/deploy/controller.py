@@ -2,39 +2,50 @@
 
 Most damage on record came from silence: a policy that read other joints than it thought, a clamp
 that let NaN pass, a loop that kept sending the last command. So a controller refuses to arm unless
-robot and policy agree in every name and number, tests every number before it is clamped, and
-latches the first fault: from then on the joints are damped until a person clears it.
+robot and policy agree in every name and number, judges every measurement, filters every command,
+and latches the first fault: from then on the joints are damped until a person clears it.
+
+Its protections are no certified functional safety: an emergency stop belongs at hand.
 """
 
 import math
 import time
 from collections.abc import Callable
-from enum import Enum
+from contextlib import ExitStack
 
-from simreal.deploy.binding import interface_differences
+import numpy as np
+
+from simreal.deploy import arming
+from simreal.deploy.blackbox import BlackBox
 from simreal.deploy.bundle import Bundle
-from simreal.deploy.check import replay
 from simreal.deploy.decode import one_line
-from simreal.deploy.messages import Command, Mode, RobotIO, Signals
+from simreal.deploy.eventlog import EventLog
+from simreal.deploy.intake import SignalIntake
+from simreal.deploy.messages import Command, Mode, RobotIO
+from simreal.deploy.policy import Policy
+from simreal.deploy.realtime import RealTime, quiet_memory
 from simreal.deploy.runtime import NumpyPolicy
-from simreal.deploy.safety import SafetyFilter
-from simreal.deploy.timing import LoopReport, LoopTimer
-from simreal.errors import ArmError, BundleError, SimrealError
+from simreal.deploy.safety import CommandFilter
+from simreal.deploy.settings import ControlSettings
+from simreal.deploy.states import COMMANDING, STOPPED, State, StateMachine
+from simreal.deploy.timing import LoopReport, LoopTimer, RateMonitor
+from simreal.deploy.watchdog import Watchdog, time_to_damping_s
+from simreal.errors import ArmError
 
-
-class State(Enum):
-    """Name what a controller is doing."""
-
-    INIT = "init"
-    SELF_TESTED = "self-tested"
-    RUN = "run"
-    FAULT = "fault"
+_PROBE_STEPS = 1000
 
 
 class Controller:
     """Run a policy on a robot.
 
-    `arm` compares and tests, `run` loops, `cycle` is one control period for those who have a loop.
+    `arm` compares and tests, `run` loops, `cycle` is one command for those who have a loop.
+
+    Attributes:
+        bundle: The policy.
+        robot: The robot.
+        manifest: The policy's manifest.
+        settings: What is enforced.
+        timer: What the loop did since the last arming.
     """
 
     def __init__(
@@ -42,36 +53,75 @@ class Controller:
         bundle: Bundle,
         robot: RobotIO,
         *,
+        policy: Policy | None = None,
+        settings: ControlSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         period_s: float | None = None,
-        max_consecutive_overruns: int = 3,
         ttl_s: float | None = None,
+        watchdog: Watchdog | None = None,
+        without_watchdog: bool = False,
+        dead_man: Callable[[], float] | None = None,
+        real_time: RealTime | None = None,
+        log: EventLog | None = None,
     ) -> None:
         """Prepare; nothing is sent before `arm`.
 
         Args:
             bundle: The policy.
             robot: The robot.
+            policy: Runtime of that bundle; numpy's if None.
+            settings: What is enforced; from the manifest if None.
             clock: Monotonic time [s]; measurements carry times of the same clock.
             sleep: Wait so many seconds; a simulated robot may advance here.
             period_s: Period at which the robot expects commands, if it has one [s].
-            max_consecutive_overruns: Late cycles in a row from which the controller stops.
-            ttl_s: How long the robot may act on a command [s]; two periods, at least 10 ms, if
-                None.
+            ttl_s: How long the robot may act on a command [s]; if None, the time within which it
+                is to be damped after the controller's last sign of life.
+            watchdog: A started watchdog.
+            without_watchdog: Says that there is none, where a robot cannot do harm.
+            dead_man: Gives when the operator last held the switch, on the same clock [s].
+            real_time: What to ask the system for while running.
+            log: Where every event and step goes.
         """
-        self.bundle, self.robot = bundle, robot
-        self.manifest = bundle.manifest
-        self.state = State.INIT
-        self.fault: str | None = None
-        self.timer = LoopTimer(self.manifest.timing.control_period_s)
-        self._clock, self._sleep, self._period_s = clock, sleep, period_s
-        self._max_overruns = max_consecutive_overruns
-        self._policy = NumpyPolicy(bundle)
-        self._safety = SafetyFilter(self.manifest, self._policy.elements)
-        self._begun = False
-        self._epoch, self._seq = 0, 0
-        self._ttl_s = max(2.0 * self.timer.period_s, 0.01) if ttl_s is None else ttl_s
+        self.bundle, self.robot, self.manifest = bundle, robot, bundle.manifest
+        self._live = clock is time.monotonic
+        if settings is None:
+            probe = _PROBE_STEPS if self._live else 0
+            settings = ControlSettings.of(self.manifest, probe_steps=probe)
+        self.settings = settings
+        self._clock, self._sleep, self._robot_period_s = clock, sleep, period_s
+        self._policy = NumpyPolicy(bundle) if policy is None else policy
+        self._watchdog, self._without_watchdog = watchdog, without_watchdog
+        self._dead_man, self._real_time, self._log = dead_man, real_time, log
+        self._fast = real_time is not None and real_time.priority is not None
+        self._ttl_s = time_to_damping_s(settings.tick_s, self._fast) if ttl_s is None else ttl_s
+        self._machine = StateMachine(self._state_changed)
+        self._box: BlackBox | None = None
+        self._epoch, self._robot_epoch, self._seq = 0, 0, 0
+        latency = self.manifest.timing.trained_latency
+        self._trained_s = latency.command_s[1] + latency.measurement_s[1] + settings.tick_s
+        self._lay_out()
+
+    @property
+    def state(self) -> State:
+        """Return what the controller is doing."""
+        return self._machine.state
+
+    @property
+    def fault(self) -> str | None:
+        """Return the latched fault, if any."""
+        return self._machine.fault
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch of the last arming; 0 before the first."""
+        return self._epoch
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return what was counted since the last arming, by name."""
+        log = {} if self._log is None else self._log.counts
+        return {**self._counts, **self._intake.counts, **self._filter.counts, **log}
 
     def arm(self) -> None:
         """Check that this policy may command this robot.
@@ -79,25 +129,37 @@ class Controller:
         Raises:
             ArmError: It may not; one line names every field, what was expected and what was found.
         """
-        if self.state is State.FAULT:
+        if self.fault is not None:
             raise ArmError(f"a fault is latched: {self.fault}; find the cause, then clear_fault()")
-        self.state = State.INIT
+        self._machine.rest()
         interface = self.robot.interface
-        problems = interface_differences(self.manifest.robot, interface)
-        expected, found = self.manifest.timing.control_period_s, self._period_s
-        if found is not None and not math.isclose(found, expected, rel_tol=1e-6):
-            problems.append(f"control period: expected {expected} s, found {found} s")
-        problems += self._self_test()
-        if problems:
-            raise ArmError(
-                one_line(f"policy '{self.manifest.name}' refuses to arm: {'; '.join(problems)}")
-            )
+        self._refuse(
+            arming.robot_problems(self.manifest, self.settings, interface, self._robot_period_s)
+            + arming.self_test_problems(self.bundle)
+        )
+        self._refuse(arming.timing_problems(self._policy, self.bundle, self.settings))
         self._policy.bind([joint["name"] for joint in interface["joints"]])
-        self._safety = SafetyFilter(self.manifest, self._policy.elements)
-        self._epoch, self._seq = max(self._epoch, self._refuse_signals()) + 1, 0
-        self.timer = LoopTimer(expected)
-        self._begun = False
-        self.state = State.SELF_TESTED
+        self._lay_out()
+        self._machine.to(State.BOUND)
+        try:
+            self._arm_on_signals()
+        except ArmError:
+            self._machine.rest()
+            raise
+        if self._log is not None:
+            self._box = BlackBox(
+                self._log, self.manifest, self.bundle.sha256, self.settings, self._policy.elements
+            )
+            self._box.event("armed", self._clock(), epoch=self._epoch)
+        self._machine.to(State.SELF_TESTED)
+
+    def go(self) -> None:
+        """Let the policy take over; it does so by itself unless `hold` was called."""
+        self._go = True
+
+    def hold(self) -> None:
+        """Hold from the next cycle on, until `go`; the policy begins a new episode then."""
+        self._go = False
 
     def cycle(self) -> dict[str, float]:
         """Read, decide and command once.
@@ -108,28 +170,32 @@ class Controller:
         Raises:
             ArmError: The controller is not armed.
         """
-        if self.state is State.INIT:
-            raise ArmError(f"policy '{self.manifest.name}' is not armed; call arm() first")
+        self._refuse_unarmed()
         begin = self._clock()
-        signals, problem = self._read()
-        command, mode = None, Mode.RUN
-        if problem is None and self.state is not State.FAULT and signals is not None:
-            command, problem = self._decide(signals)
+        self._machine.settle()
+        problem = self._pace(begin) or self._guards(begin) or self._observe()
         if problem is not None:
-            self._latch(problem)
-        if command is None:
-            command = self._safety.stop(signals.values if signals is not None else None)
-            mode = Mode.DAMP
+            self._machine.stop(one_line(problem), latch=True)
+        mode = self._command(begin)
         now = self._clock()
-        self._send(command, mode, now)
+        values = self._send(mode, now)
         self.timer.record(begin, now)
-        return command
+        if self._box is not None:
+            age, late = self._intake.age_s, self._late_s
+            numbers = (begin, late, now - begin, age, float(self._intake.is_new), self._share)
+            self._box.tick(
+                self.state,
+                (*numbers, float(self._epoch), float(self._seq)),
+                self._intake,
+                self._filter.command,
+            )
+        self._index += 1
+        return values
 
     def run(self, duration_s: float) -> LoopReport:
         """Run at the trained rate, and leave the robot stopped.
 
-        A late cycle is not made up for: its successor waits for the next whole period. After a
-        fault the joints are damped until the time is over.
+        After a fault the joints are damped until the time is over.
 
         Args:
             duration_s: How long [s].
@@ -138,93 +204,257 @@ class Controller:
             What happened, with the fault if there was one.
 
         Raises:
-            ArmError: The controller is not armed.
+            ArmError: The controller is not armed, or the system refuses real time that is required.
         """
-        if self.state is State.INIT:
-            raise ArmError(f"policy '{self.manifest.name}' is not armed; call arm() first")
-        period = self.manifest.timing.control_period_s
-        start, step = self._clock(), 0
-        try:
-            while step < round(duration_s / period):
-                wait = start + step * period - self._clock()
-                if wait > 0:
-                    self._sleep(wait)
-                self.cycle()
-                step = self.timer.next_step(step, self._clock() - start)
-                if self.timer.consecutive_overruns >= self._max_overruns:
-                    late = self.timer.consecutive_overruns
-                    self._latch(f"{late} cycles in a row took longer than {period} s")
-        finally:
-            self.stop()
-        return self.timer.report(self.fault)
+        self._refuse_unarmed()
+        with ExitStack() as stack:
+            if self._real_time is not None:
+                refused = stack.enter_context(self._real_time.granted())
+                self._event("real time refused", lines=refused) if refused else None
+            if self._live:
+                stack.enter_context(quiet_memory())
+            try:
+                self._loop(round(duration_s / self.settings.tick_s))
+            finally:
+                self.stop()
+        return self.timer.report(self.fault, self.counts)
 
     def stop(self) -> None:
         """Send the stop command once more and disarm; a fault stays latched."""
-        if self.state is not State.FAULT:
-            self.state = State.INIT
-        signals, _ = self._read()
-        values = signals.values if signals is not None else None
-        self._send(self._safety.stop(values), Mode.DAMP, self._clock())
+        if self._machine.state is not State.INIT:
+            self._observe()
+            self._filter.stop(self._intake.usable)
+            self._send(Mode.DAMP, self._clock())
+        self._machine.rest()
+        if self._watchdog is not None:
+            self._watchdog.disarm()
+        self._event("stopped", counts=self.counts, fault=self.fault)
 
     def clear_fault(self) -> None:
         """Forget a latched fault; for a person who has found its cause."""
-        self.fault, self.state = None, State.INIT
+        self._machine.clear()
 
-    def _self_test(self) -> list[str]:
-        try:
-            replay(self.bundle)
-        except BundleError as error:
-            return [str(error)]
-        return []
+    def _loop(self, ticks: int) -> None:
+        tick_s, start, step = self.settings.tick_s, self._clock(), 0
+        most = 1 if self.settings.overrun == "stop" else self.settings.max_consecutive_overruns
+        while step < ticks:
+            now = self._clock()
+            wait = start + step * tick_s - now
+            if wait > 2.0 * tick_s:  # the clock was set back; the joints must not wait for it
+                start, wait = now - step * tick_s, 0.0
+            if wait > 0:
+                self._sleep(wait)
+            self._late_s = self._clock() - start - step * tick_s
+            self.timer.woke(self._late_s)
+            self._index = step
+            self.cycle()
+            stopped = self.state in STOPPED
+            step = self.timer.next_step(step, self._clock() - start, stopped=stopped)
+            if self.timer.consecutive_overruns >= most:
+                late = self.timer.consecutive_overruns
+                self._machine.stop(
+                    f"{late} cycles in a row took longer than {tick_s:g} s", latch=True
+                )
 
-    def _send(self, values: dict[str, float], mode: Mode, now_s: float) -> None:
-        self.robot.write(
-            Command(
-                epoch=self._epoch,
-                seq=self._seq,
-                time_s=now_s,
-                ttl_s=self._ttl_s,
-                mode=mode,
-                values=values,
-            )
+    def _lay_out(self) -> None:
+        """Begin anew, with the joints in the order of the robot."""
+        settings, manifest = self.settings, self.manifest
+        self._intake = SignalIntake(manifest, self._policy.elements, settings)
+        self._filter = CommandFilter(manifest, settings, self._intake)
+        self.timer = LoopTimer(settings.tick_s, settings.overrun, settings.deadline)
+        window = settings.rate_window * settings.actuator_multiple
+        self._rate = RateMonitor(settings.tick_s, window, settings.rate_tolerance)
+        self._counts = {"degraded ticks": 0, "latency beyond training": 0}
+        size = len(manifest.robot.actuators)
+        self._from, self._to, self._target = np.zeros(size), np.zeros(size), np.zeros(size)
+        self._index, self._period = 0, -1
+        self._go, self._begun = True, False
+        self._share = self._late_s = 0.0
+        self._blended = self._stale_ticks = 0
+        self._blend_ticks = round(settings.blend_in_s / settings.tick_s)
+        self._last_begin = -math.inf
+        self._resume = State.RUN
+
+    def _arm_on_signals(self) -> None:
+        problem = self._observe()
+        if problem is None and self._intake.stale:
+            problem = self._intake.age_problem()
+        age = arming.dead_man_age(self._dead_man, self._clock())
+        limit = self.settings.dead_man_timeout_s
+        self._refuse(
+            ([] if problem is None else [problem])
+            + arming.start_problems(self.manifest, self.settings, self._intake)
+            + arming.guard_problems(self._watchdog, self._without_watchdog, age, limit)
         )
-        self._seq += 1
+        tripped = 0 if self._watchdog is None else self._watchdog.tripped_epoch
+        self._epoch = max(self._epoch, self._robot_epoch, tripped) + 1
+        self._seq = 0
 
-    def _refuse_signals(self) -> int:
-        """Return the highest epoch that the robot knows."""
-        signals, problem = self._read()
-        if problem is None and signals is not None and signals.latched is not None:
-            problem = f"the robot's gate is latched ({signals.latched}); reset it at the robot"
-        if problem is not None:
-            raise ArmError(one_line(f"policy '{self.manifest.name}' refuses to arm: {problem}"))
-        return 0 if signals is None else signals.epoch
+    def _refuse(self, problems: list[str]) -> None:
+        if problems:
+            raise ArmError(
+                one_line(f"policy '{self.manifest.name}' refuses to arm: {'; '.join(problems)}")
+            )
 
-    def _read(self) -> tuple[Signals | None, str | None]:
-        """Return a measurement that may be used, or None and why there is none."""
+    def _refuse_unarmed(self) -> None:
+        if self.state in (State.INIT, State.BOUND):
+            raise ArmError(f"policy '{self.manifest.name}' is not armed; call arm() first")
+
+    def _pace(self, begin_s: float) -> str | None:
+        """Return what is wrong with the time, if anything."""
+        before, self._last_begin = self._last_begin, begin_s
+        if not begin_s >= before:
+            return (
+                f"clock: expected at least {before:.6f} s, found {begin_s:.6f} s; it was set back"
+            )
+        most = self.settings.max_gap_periods * self.settings.period_s
+        if begin_s - before > most and before > -math.inf:
+            return (
+                f"time between two cycles: expected at most {most:g} s, found "
+                f"{begin_s - before:.4g} s; the process was stopped, or the clock set forward"
+            )
+        return self._rate.problem(begin_s)
+
+    def _guards(self, begin_s: float) -> str | None:
+        """Ask watchdog and operator; return a problem, if there is one."""
+        if self._watchdog is not None:
+            if self.state is State.SELF_TESTED:
+                self._watchdog.arm(self._epoch, self.settings.tick_s, self._fast)
+            elif self._watchdog.beat():
+                return f"the watchdog tripped epoch {self._epoch}"
+            problem = self._watchdog.problem()
+            if problem is not None:
+                return problem
+        if self._dead_man is not None:
+            age, most = begin_s - self._dead_man(), self.settings.dead_man_timeout_s
+            if not age <= most:
+                self._machine.stop(
+                    f"dead-man switch: expected it to be held within {most:g} s, found {age:.3g} s",
+                    latch=False,
+                )
+        return None
+
+    def _observe(self) -> str | None:
+        """Read and judge a measurement; return why the robot must stop, if it must."""
+        intake = self._intake
         try:
             signals = self.robot.read()
-            problem = self._safety.signal_problem(signals.values)
-            problem = problem or self._safety.age_problem(self._clock() - signals.time_s)
+            problem = intake.take(signals, self._clock())
         except Exception as error:  # whatever a driver gives, the joints must still be damped
-            return None, f"reading the robot failed: {type(error).__name__}: {error}"
-        return (None, problem) if problem else (signals, None)
+            intake.usable = False
+            return f"reading the robot failed: {type(error).__name__}: {error}"
+        self._robot_epoch = signals.epoch
+        if signals.latched is not None:
+            return f"the robot's gate is latched ({signals.latched}); reset it at the robot"
+        return problem or intake.frozen_problem(self._filter.commanding)
 
-    def _decide(self, signals: Signals) -> tuple[dict[str, float] | None, str | None]:
-        """Return the command for a measurement, or None and why there is none."""
-        problem = self._safety.velocity_problem(signals.values)
+    def _command(self, begin_s: float) -> Mode:
+        """Fill the filter's command, and return what the robot is to do with it."""
+        if self.state in STOPPED:
+            return self._damp()
+        if self.state is State.SELF_TESTED:
+            self._filter.begin()
+            self._machine.to(State.HOLD)
+        if self._intake.stale:
+            return self._degrade()
+        self._stale_ticks = 0
+        if self.state is State.DEGRADED:
+            self._machine.to(self._resume, "signals are back")
+        if not self._go:
+            self._machine.to(State.HOLD, "asked to hold")
+            self._filter.hold()
+            return Mode.HOLD
+        if self.state is State.HOLD:
+            self._take_over()
+        problem = self._decide(begin_s) or self._filter.apply(self._between(), self._share)
         if problem is not None:
-            return None, problem
-        try:
-            act = self._policy.step if self._begun else self._policy.reset
-            command = act(signals.values)
-        except SimrealError as error:
-            return None, str(error)
-        self._begun, self.state = True, State.RUN
-        problem = self._safety.output_problem(self._policy.output, command)
-        return (None, problem) if problem else (self._safety.limit(command), None)
+            self._machine.stop(one_line(problem), latch=True)
+            return self._damp()
+        return Mode.RUN
 
-    def _latch(self, problem: str) -> None:
-        """Keep the first fault; later ones follow from it."""
-        if self.fault is None:
-            self.fault = one_line(problem)
-        self.state = State.FAULT
+    def _damp(self) -> Mode:
+        self._filter.stop(self._intake.usable)
+        return Mode.DAMP
+
+    def _degrade(self) -> Mode:
+        """Hold the last command for a few periods, then stop."""
+        self._stale_ticks += 1
+        self._counts["degraded ticks"] += 1
+        if self._stale_ticks > self.settings.max_stale_periods * self.settings.actuator_multiple:
+            self._machine.stop(self._intake.age_problem(), latch=True)
+            return self._damp()
+        if self.state is not State.DEGRADED:
+            self._resume = self.state
+            self._machine.to(State.DEGRADED, self._intake.age_problem())
+        return Mode.HOLD if self._resume is State.HOLD else Mode.RUN
+
+    def _take_over(self) -> None:
+        """Begin an episode of the policy, blended in from holding."""
+        self._filter.begin()
+        self._begun, self._period, self._blended = False, -1, 0
+        self._machine.to(State.BLEND)
+
+    def _decide(self, begin_s: float) -> str | None:
+        """Ask the policy if its period has come; return why its answer cannot be used."""
+        period = self._index // self.settings.actuator_multiple
+        if period == self._period and self._begun:
+            return None
+        self._period = period
+        first = not self._begun
+        try:
+            answer = (self._policy.reset if first else self._policy.step)(self._intake.values)
+        except Exception as error:  # whatever a runtime gives, the joints must still be damped
+            return f"the policy failed: {type(error).__name__}: {error}"
+        self._begun = True
+        output = self._policy.output
+        if not math.isfinite(np.dot(output, output)) and not np.isfinite(output).all():
+            return f"network output: expected finite numbers, found {output.tolist()}"
+        self._from[:] = answer if first else self._to
+        self._to[:] = answer
+        if self._box is not None:
+            self._box.decision(begin_s, first, self._intake, self._policy, answer)
+        return None
+
+    def _between(self) -> np.ndarray:
+        """Return the command between two answers of the policy, and move the blend on (A)."""
+        if self.state is State.BLEND:
+            self._blended += 1
+            self._share = min(self._blended / max(self._blend_ticks, 1), 1.0)
+            if self._share >= 1.0:
+                self._machine.to(State.RUN)
+        multiple = self.settings.actuator_multiple
+        if self.settings.interpolation == "none" or multiple == 1:
+            return self._to
+        part = (self._index % multiple + 1) / multiple
+        np.subtract(self._to, self._from, out=self._target)
+        self._target *= part
+        self._target += self._from
+        return self._target
+
+    def _send(self, mode: Mode, now_s: float) -> dict[str, float]:
+        """Send the filter's command; a robot that cannot be reached is a fault."""
+        values = self._filter.by_name()
+        if self.state in COMMANDING and now_s - self._intake.time_s > self._trained_s:
+            self._counts["latency beyond training"] += 1
+        command = Command(
+            epoch=self._epoch,
+            seq=self._seq,
+            time_s=now_s,
+            ttl_s=self._ttl_s,
+            mode=mode,
+            values=values,
+        )
+        self._seq += 1
+        try:
+            self.robot.write(command)
+        except Exception as error:  # the next cycle tries again, to damp
+            problem = f"writing to the robot failed: {type(error).__name__}: {error}"
+            self._machine.stop(one_line(problem), latch=True)
+        return values
+
+    def _event(self, what: str, **fields: object) -> None:
+        if self._box is not None:
+            self._box.event(what, self._clock(), **fields)
+
+    def _state_changed(self, before: State, after: State, why: str) -> None:
+        self._event("state", before=before.value, after=after.value, why=why)

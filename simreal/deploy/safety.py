@@ -1,152 +1,221 @@
-"""Test every number between robot and policy, then bound what is sent.
+"""Bound what is sent, stage by stage, in a fixed order, and count what each stage changed.
 
-The order matters: a clamp turns infinity into a limit and lets NaN pass, so each stage tests for
-finite numbers first. Nothing here keeps the last command: what cannot be trusted ends in damping.
+The order matters: a clamp turns infinity into a limit and lets NaN pass, so the command is tested
+for finite numbers before every clamp. Position-driven joints pass a soft joint limit, a rate limit
+and the limit that their own gains imply for the torque; torque-driven joints a torque limit, a
+torque-rate limit, and barriers at the ends of their range and at their largest speed.
 """
 
-from collections.abc import Mapping
+import math
 
 import numpy as np
 
-from simreal.deploy.manifest import Manifest
+from simreal.deploy.barriers import TorqueBarrier, TorqueFromGains
+from simreal.deploy.intake import SignalIntake
+from simreal.deploy.manifest import ActuatorEntry, JointEntry, Manifest
+from simreal.deploy.settings import ControlSettings
 
-_CLOCK_SLACK_S = 1e-6
+_COMMANDING = 0.05  # of the largest torque, or of a radian: less would not move a robot
 
 
-class SafetyFilter:
-    """Hold the limits of a manifest, in the order in which a robot gives its signals."""
+class CommandFilter:
+    """Hold the limits of commands, in the order of the manifest's actuators.
 
-    def __init__(self, manifest: Manifest, elements: Mapping[str, tuple[str, ...]]) -> None:
+    Attributes:
+        command: The last filtered command (A) [Nm, N, rad, m, rad/s or m/s].
+        counts: How often each stage changed a command.
+    """
+
+    def __init__(self, manifest: Manifest, settings: ControlSettings, intake: SignalIntake) -> None:
         """Lay out the limits.
 
         Args:
             manifest: The manifest.
-            elements: Signal name to its element names, in the order they are given.
+            settings: Margins and rates.
+            intake: Measurements.
         """
-        self._elements = dict(elements)
-        self._max_age_s = manifest.timing.max_signal_age_s
-        self._names = manifest.robot.actuator_names
-        kinds = {signal.name: signal.kind for signal in manifest.signals}
-        limits = manifest.safety.joint_velocity_max
-        self._velocity_max = {
-            name: np.array([limits[element] for element in names], dtype=np.float64)
-            for name, names in elements.items()
-            if kinds[name] == "joint_velocity"
-        }
-        self._places = {
-            kind: {
-                element: (name, column)
-                for name, names in elements.items()
-                if kinds[name] == kind
-                for column, element in enumerate(names)
-            }
-            for kind in ("joint_position", "joint_velocity")
-        }
-        self._bounds(manifest)
-
-    def signal_problem(self, values: Mapping[str, np.ndarray]) -> str | None:
-        """Return why a measurement cannot be used: missing, of another size, or not finite.
-
-        Args:
-            values: Raw signal name to (k,).
-        """
-        for name, names in self._elements.items():
-            if name not in values:
-                return f"signal '{name}': expected {len(names)} numbers, found nothing"
-            value = np.asarray(values[name], dtype=np.float64)
-            if value.shape != (len(names),):
-                return f"signal '{name}': expected {len(names)} numbers, found shape {value.shape}"
-            if not np.isfinite(value).all():
-                worst = int(np.flatnonzero(~np.isfinite(value))[0])
-                return (
-                    f"signal '{name}' of '{names[worst]}': expected a number, found {value[worst]}"
-                )
-        return None
-
-    def age_problem(self, age_s: float) -> str | None:
-        """Return why a measurement of some age cannot be used.
-
-        Args:
-            age_s: Time since it was taken [s].
-        """
-        # Written so that an age that is not a number is a problem too.
-        if -_CLOCK_SLACK_S <= age_s <= self._max_age_s + _CLOCK_SLACK_S:
-            return None
-        return f"age of the signals: expected 0 to {self._max_age_s:g} s, found {age_s:g} s"
-
-    def velocity_problem(self, values: Mapping[str, np.ndarray]) -> str | None:
-        """Return which joint moves faster than allowed, if any.
-
-        Args:
-            values: Raw signal name to (k,), finite.
-        """
-        for name, most in self._velocity_max.items():
-            speed = np.abs(values[name])
-            if (speed > most).any():
-                worst = int(np.flatnonzero(speed > most)[0])
-                joint = self._elements[name][worst]
-                return (
-                    f"velocity of joint '{joint}': expected at most {most[worst]:g}, "
-                    f"found {speed[worst]:g}"
-                )
-        return None
-
-    def output_problem(self, output: np.ndarray, command: np.ndarray) -> str | None:
-        """Return why a decision cannot be used: something in it is not finite.
-
-        Args:
-            output: Network outputs, before any clip (n).
-            command: Commands (A).
-        """
-        for what, value in (("network output", output), ("command", command)):
-            if not np.isfinite(value).all():
-                return f"{what}: expected finite numbers, found {value.tolist()}"
-        return None
-
-    def limit(self, command: np.ndarray) -> dict[str, float]:
-        """Return finite commands within torque and position limits, by joint.
-
-        Args:
-            command: Commands of all actuators (A) [Nm, N, rad or m].
-        """
-        bounded = np.minimum(np.maximum(command, self._lower), self._upper)
-        self._held = bounded
-        return dict(zip(self._names, bounded.tolist(), strict=True))
-
-    def stop(self, values: Mapping[str, np.ndarray] | None) -> dict[str, float]:
-        """Return the command that stops: damping, or holding for position-driven joints.
-
-        Args:
-            values: A measurement that may be used; None if there is none: torque-driven joints are
-                let go then, and the others stay at the last target.
-        """
-        command: dict[str, float] = {}
-        for i, joint in enumerate(self._names):
-            if self._is_torque[i]:
-                speed = self._measured("joint_velocity", joint, values)
-                torque = -self._kd.get(joint, 0.0) * (speed or 0.0)
-                command[joint] = min(max(torque, float(self._lower[i])), float(self._upper[i]))
-            else:
-                command[joint] = float(self._held[i])
-        return command
-
-    def _measured(
-        self, kind: str, joint: str, values: Mapping[str, np.ndarray] | None
-    ) -> float | None:
-        place = self._places[kind].get(joint)
-        if place is None or values is None:
-            return None
-        return float(values[place[0]][place[1]])
-
-    def _bounds(self, manifest: Manifest) -> None:
+        actuators = manifest.robot.actuators
         joints = {joint.name: joint for joint in manifest.robot.joints}
-        lower, upper = [], []
-        for actuator in manifest.robot.actuators:
-            joint, limit = joints[actuator.joint], manifest.safety.torque_limit[actuator.joint]
-            torque = actuator.kind == "torque"
-            lower.append(-limit if torque else -np.inf if joint.lower is None else joint.lower)
-            upper.append(limit if torque else np.inf if joint.upper is None else joint.upper)
-        self._lower, self._upper = np.array(lower, dtype=float), np.array(upper, dtype=float)
-        self._is_torque = [a.kind == "torque" for a in manifest.robot.actuators]
-        self._kd = manifest.safety.safe_stop_kd
-        self._held = np.array([joints[name].default for name in self._names], dtype=float)
+        self._names = manifest.robot.actuator_names
+        self._tick_s, self._intake = settings.tick_s, intake
+        self._driven = [a.kind == "torque" for a in actuators]
+        rows = [_limits(manifest, settings, a, joints[a.joint]) for a in actuators]
+        self._lower, self._upper = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+        self._step = settings.tick_s * np.array([_rate(manifest, settings, a) for a in actuators])
+        self._second = self._seconds(settings)
+        self._gains = TorqueFromGains(manifest, intake)
+        self._barrier = TorqueBarrier(manifest, settings, intake)
+        self._kd = np.array([manifest.safety.safe_stop_kd.get(a.joint, 0.0) for a in actuators])
+        self._default = np.array([joints[name].default for name in self._names], dtype=np.float64)
+        self._places = [(intake.pos.column(n), intake.vel.column(n)) for n in self._names]
+        size = len(actuators)
+        self.command, self._last, self._hold = np.zeros(size), np.zeros(size), np.zeros(size)
+        self._speed, self._bound = np.zeros(size), np.zeros(size)
+        # What a stage changed is counted under the name that its kind of actuator gives it.
+        torque = any(self._driven)
+        self._limit_name = "torque limit" if torque else "joint limit"
+        self._rate_name = "torque rate limit" if torque else "rate limit"
+        self.counts = dict.fromkeys(
+            (
+                self._limit_name,
+                self._rate_name,
+                "acceleration limit",
+                "torque from gains",
+                "position barrier",
+                "velocity barrier",
+                "final limit",
+            ),
+            0,
+        )
+        self.begin()
+
+    def begin(self) -> None:
+        """Start from where the robot is: later commands move away from there, within the rate."""
+        for i, (driven, (pos, _)) in enumerate(zip(self._driven, self._places, strict=True)):
+            measured = self._default[i] if pos is None else self._intake.pos.value[pos]
+            self._hold[i] = 0.0 if driven else min(max(measured, self._lower[i]), self._upper[i])
+        self._last[:] = self.command[:] = self._hold
+        self._speed.fill(0.0)
+
+    def apply(self, target: np.ndarray, share: float = 1.0) -> str | None:
+        """Filter a command into `command`, and return why that was not possible.
+
+        Args:
+            target: What the policy wants (A).
+            share: How far the policy has taken over from holding, 0 to 1.
+        """
+        command = self.command
+        if not _finite(target):
+            return f"command: expected finite numbers, found {target.tolist()}"
+        command[:] = target
+        problem = (
+            self._clamp(self._lower, self._upper, self._limit_name)
+            or self._limit_rate()
+            or self._limit_acceleration()
+            or self._limit_torque()
+        )
+        if problem is not None:
+            return problem
+        np.subtract(command, self._last, out=self._speed)
+        self._last[:] = command
+        if share < 1.0:
+            self._damp(self._hold)
+            command -= self._hold
+            command *= share
+            command += self._hold
+        return self._clamp(self._lower, self._upper, "final limit")
+
+    def hold(self) -> None:
+        """Set the command to holding: the pose where it began, or damping."""
+        self._damp(self._hold)
+        self.command[:] = self._hold
+
+    def stop(self, usable: bool) -> None:
+        """Set the command to stopping: damping, or the last target for position-driven joints.
+
+        Args:
+            usable: Whether the measured speeds can be trusted; torque-driven joints are let go
+                otherwise.
+        """
+        self._damp(self.command, usable)
+
+    def by_name(self) -> dict[str, float]:
+        """Return the command by joint."""
+        return dict(zip(self._names, self.command.tolist(), strict=True))
+
+    def commanding(self) -> bool:
+        """Return whether the command would move a robot that is free to move."""
+        for i, (driven, (pos, _)) in enumerate(zip(self._driven, self._places, strict=True)):
+            if driven and abs(self.command[i]) > _COMMANDING * self._upper[i]:
+                return True
+            if not driven and pos is not None:
+                away = abs(self.command[i] - self._intake.pos.value[pos])
+                if away > _COMMANDING:
+                    return True
+        return False
+
+    def _damp(self, out: np.ndarray, usable: bool = True) -> None:
+        for i, (driven, (_, vel)) in enumerate(zip(self._driven, self._places, strict=True)):
+            if driven:
+                speed = float(self._intake.vel.value[vel]) if usable and vel is not None else 0.0
+                torque = -self._kd[i] * speed
+                out[i] = min(max(torque, self._lower[i]), self._upper[i])
+
+    def _clamp(self, lower: np.ndarray, upper: np.ndarray, name: str) -> str | None:
+        command = self.command
+        if not _finite(command):
+            return f"command before its {name}: expected finite numbers, found {command.tolist()}"
+        before = command.tobytes()
+        np.maximum(command, lower, out=command)
+        np.minimum(command, upper, out=command)
+        if command.tobytes() != before:
+            self.counts[name] += 1
+        return None
+
+    def _limit_rate(self) -> str | None:
+        return self._clamp(self._last - self._step, self._last + self._step, self._rate_name)
+
+    def _limit_acceleration(self) -> str | None:
+        if self._second is None:
+            return None
+        ahead = self._last + self._speed
+        return self._clamp(ahead - self._second, ahead + self._second, "acceleration limit")
+
+    def _limit_torque(self) -> str | None:
+        problem = None
+        if self._gains.acts:
+            self._gains.bounds()
+            problem = self._clamp(self._gains.lower, self._gains.upper, "torque from gains")
+        if self._barrier.acts:
+            self._barrier.bounds()
+            lower, upper = self._barrier.position_lower, self._barrier.position_upper
+            problem = problem or self._clamp(lower, upper, "position barrier")
+            # The last word, since a joint that is too fast must be slowed down wherever it is.
+            lower, upper = self._barrier.velocity_lower, self._barrier.velocity_upper
+            problem = problem or self._clamp(lower, upper, "velocity barrier")
+        return problem
+
+    def _seconds(self, settings: ControlSettings) -> np.ndarray | None:
+        """Return the largest change of a change per command (A), or None without such a limit."""
+        if not settings.acceleration_limit:
+            return None
+        limits = [settings.acceleration_limit.get(name, np.inf) for name in self._names]
+        return np.array(limits, dtype=np.float64) * settings.tick_s**2
+
+
+def _finite(values: np.ndarray) -> bool:
+    # One number tells of all; where it overflows, the numbers are no commands either.
+    return math.isfinite(np.dot(values, values))
+
+
+def _limits(
+    manifest: Manifest, settings: ControlSettings, actuator: ActuatorEntry, joint: JointEntry
+) -> tuple[float, float]:
+    """Return the least and greatest command of an actuator."""
+    kind: str = actuator.kind
+    if kind == "torque":
+        limit = manifest.safety.torque_limit[actuator.joint]
+        return -limit, limit
+    if kind == "velocity":
+        limit = manifest.safety.joint_velocity_max.get(joint.name, joint.max_velocity)
+        return -limit, limit
+    lower = -math.inf if joint.lower is None else joint.lower
+    upper = math.inf if joint.upper is None else joint.upper
+    if math.isfinite(lower) and math.isfinite(upper):
+        margin = 0.5 * (1.0 - settings.soft_limit) * (upper - lower)
+        # The default pose is always allowed: it is what a policy returns to.
+        lower, upper = min(lower + margin, joint.default), max(upper - margin, joint.default)
+    return lower, upper
+
+
+def _rate(manifest: Manifest, settings: ControlSettings, actuator: ActuatorEntry) -> float:
+    """Return the largest change of a command per second."""
+    if actuator.joint in settings.rate_limit:
+        return settings.rate_limit[actuator.joint]
+    joints = {joint.name: joint for joint in manifest.robot.joints}
+    if actuator.kind == "torque":
+        return 4.0 * manifest.safety.torque_limit[actuator.joint] / settings.period_s
+    speed = manifest.safety.joint_velocity_max.get(
+        actuator.joint, joints[actuator.joint].max_velocity
+    )
+    return speed if actuator.kind == "position" else 2.0 * speed / settings.period_s

@@ -1,0 +1,157 @@
+"""Decide whether a policy may command a robot: every line must hold, or nothing is sent.
+
+Each problem names a field, what was expected and what was found; all of them are told at once.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from simreal.deploy.binding import interface_differences
+from simreal.deploy.bundle import Bundle
+from simreal.deploy.check import replay
+from simreal.deploy.intake import SignalIntake
+from simreal.deploy.manifest import Manifest
+from simreal.deploy.policy import Policy
+from simreal.deploy.settings import ControlSettings
+from simreal.deploy.watchdog import Watchdog
+from simreal.errors import BundleError
+
+_PROBE_WARM = 50
+_PROBE_SHARE = 0.999
+
+
+def robot_problems(
+    manifest: Manifest,
+    settings: ControlSettings,
+    interface: Mapping[str, Any],
+    robot_period_s: float | None,
+) -> list[str]:
+    """Return where robot and policy disagree: names, order, axes, limits, units, rate.
+
+    Args:
+        manifest: The manifest.
+        settings: Tolerances.
+        interface: Interface of the robot, in the form of `simreal.core.robot.Robot.interface`.
+        robot_period_s: Period at which the robot expects commands, if it has one [s].
+    """
+    problems = interface_differences(manifest.robot, interface)
+    expected = settings.tick_s
+    if robot_period_s is not None and not math.isclose(robot_period_s, expected, rel_tol=1e-6):
+        problems.append(f"control period: expected {expected} s, found {robot_period_s} s")
+    return problems
+
+
+def self_test_problems(bundle: Bundle) -> list[str]:
+    """Return where the golden answers are not given on this machine.
+
+    Args:
+        bundle: The policy.
+    """
+    try:
+        replay(bundle)
+    except BundleError as error:
+        return [str(error)]
+    return []
+
+
+def timing_problems(policy: Policy, bundle: Bundle, settings: ControlSettings) -> list[str]:
+    """Return whether a step of the policy takes too long here; it has to be bound afterwards.
+
+    Args:
+        policy: The runtime.
+        bundle: Its bundle, whose golden signals are given to it.
+        settings: Number of steps, deadline.
+    """
+    if settings.probe_steps < 1:
+        return []
+    manifest, recorded = bundle.manifest, bundle.golden.signals
+    policy.bind(manifest.robot.joint_names)
+    golden = [
+        {name: values[step] for name, values in recorded.items()}
+        for step in range(manifest.golden.steps)
+    ]
+    policy.reset(golden[0])
+    took = np.empty(settings.probe_steps)
+    for i in range(-_PROBE_WARM, settings.probe_steps):
+        signals = golden[i % len(golden)]
+        begin = time.perf_counter()
+        policy.step(signals)
+        if i >= 0:
+            took[i] = time.perf_counter() - begin
+    worst, deadline = float(np.quantile(took, _PROBE_SHARE)), settings.deadline
+    if worst < deadline:
+        return []
+    return [
+        f"time of a policy step: expected less than {deadline * 1e3:.3g} ms in "
+        f"{_PROBE_SHARE:.1%} of {settings.probe_steps} steps, found {worst * 1e3:.3g} ms"
+    ]
+
+
+def start_problems(
+    manifest: Manifest, settings: ControlSettings, intake: SignalIntake
+) -> list[str]:
+    """Return why the first measurement is no state to begin in: pose, speed.
+
+    Args:
+        manifest: The manifest.
+        settings: Tolerances.
+        intake: Holds the measurement.
+    """
+    joints = {joint.name: joint for joint in manifest.robot.joints}
+    problems = []
+    for name, value in zip(intake.pos.names, intake.pos.value.tolist(), strict=True):
+        most, default = settings.start_pose_max_error, joints[name].default
+        if most is not None and not abs(value - default) <= most:
+            problems.append(
+                f"start position of joint '{name}': expected {default:g} within {most:g}, found "
+                f"{value:g}"
+            )
+    for name, value in zip(intake.vel.names, intake.vel.value.tolist(), strict=True):
+        most = settings.start_max_velocity * manifest.safety.joint_velocity_max[name]
+        if not abs(value) <= most:
+            problems.append(
+                f"start velocity of joint '{name}': expected at most {most:g}, found {value:g}"
+            )
+    return problems
+
+
+def guard_problems(
+    watchdog: Watchdog | None, without_watchdog: bool, dead_man_age_s: float | None, most_s: float
+) -> list[str]:
+    """Return which guards are missing: the watchdog, the operator.
+
+    Args:
+        watchdog: The watchdog, if any.
+        without_watchdog: Whether it was said that there is none.
+        dead_man_age_s: Time since the operator was last seen [s]; None without such a switch.
+        most_s: Largest such time [s].
+    """
+    problems = []
+    if watchdog is not None:
+        problem = watchdog.problem()
+        problems += [problem] if problem else []
+    elif not without_watchdog:
+        problems.append(
+            "watchdog: expected a running one, found none; start a Watchdog, or say "
+            "without_watchdog=True if the robot cannot do harm"
+        )
+    if dead_man_age_s is not None and not dead_man_age_s <= most_s:
+        problems.append(
+            f"dead-man switch: expected it to be held within {most_s:g} s, found "
+            f"{dead_man_age_s:.3g} s"
+        )
+    return problems
+
+
+def dead_man_age(last_seen: Callable[[], float] | None, now_s: float) -> float | None:
+    """Return the time since the operator was last seen [s], or None without a switch.
+
+    Args:
+        last_seen: Gives when the operator last held the switch, on the controller's clock [s].
+        now_s: Time [s].
+    """
+    return None if last_seen is None else now_s - last_seen()

@@ -1,0 +1,123 @@
+"""Bounds on torque that depend on where a joint is, and how fast it moves.
+
+A torque within its limit can still drive a joint into its end stop. So the largest torque towards
+an end shrinks as the joint comes near, and turns into the largest torque away from it: a spring and
+a damper that act only against what would do harm. The bound is linear in position and speed, so a
+command that is bounded never jumps because of it.
+"""
+
+import numpy as np
+
+from simreal.deploy.intake import SignalIntake
+from simreal.deploy.manifest import Manifest
+from simreal.deploy.settings import ControlSettings
+
+
+class TorqueFromGains:
+    """Bound a target so that the motor's own gains ask for no more than the torque limit.
+
+    `|kp (target - q) - kd dq| <= limit`, for position-driven joints whose position is measured.
+
+    Attributes:
+        acts: Whether there is such a joint.
+        lower: Least target (A), filled by `bounds`.
+        upper: Greatest target (A), filled by `bounds`.
+    """
+
+    def __init__(self, manifest: Manifest, intake: SignalIntake) -> None:
+        """Lay out the gains.
+
+        Args:
+            manifest: The manifest.
+            intake: Measurements.
+        """
+        actuators = manifest.robot.actuators
+        found = [
+            (i, intake.pos.column(a.joint), intake.vel.column(a.joint), a)
+            for i, a in enumerate(actuators)
+            if a.kind == "position" and a.kp > 0 and intake.pos.column(a.joint) is not None
+        ]
+        self.acts = bool(found)
+        self.lower = np.full(len(actuators), -np.inf)
+        self.upper = np.full(len(actuators), np.inf)
+        self._rows = np.array([i for i, *_ in found], dtype=np.intp)
+        self._pos = np.array([p for _, p, _, _ in found], dtype=np.intp)
+        self._has_vel = np.array([v is not None for _, _, v, _ in found])
+        self._vel = np.array([v or 0 for _, _, v, _ in found], dtype=np.intp)
+        limit = manifest.safety.torque_limit
+        self._reach = np.array([limit[a.joint] / a.kp for *_, a in found])
+        # A joint whose speed is not measured is bounded as if it stood still.
+        self._lead = np.array([a.kd / a.kp for *_, a in found]) * self._has_vel
+        self._intake = intake
+
+    def bounds(self) -> None:
+        """Fill the bounds from the newest measurement."""
+        center = self._intake.pos.value.take(self._pos)
+        if self._intake.vel.value.size:
+            center += self._lead * self._intake.vel.value.take(self._vel)
+        self.lower[self._rows] = center - self._reach
+        self.upper[self._rows] = center + self._reach
+
+
+class TorqueBarrier:
+    """Bound torques by the position and the speed of their joints.
+
+    Attributes:
+        acts: Whether there is a joint to bound.
+        position_lower: Least torque by position (A), filled by `bounds`.
+        position_upper: Greatest torque by position (A).
+        velocity_lower: Least torque by speed (A).
+        velocity_upper: Greatest torque by speed (A).
+    """
+
+    def __init__(self, manifest: Manifest, settings: ControlSettings, intake: SignalIntake) -> None:
+        """Lay out the barriers.
+
+        Args:
+            manifest: The manifest.
+            settings: Their widths.
+            intake: Measurements.
+        """
+        robot, limit = manifest.robot, manifest.safety.torque_limit
+        joints = {joint.name: joint for joint in robot.joints}
+        count = len(robot.actuators)
+        self.position_lower, self.velocity_lower = np.full((2, count), -np.inf)
+        self.position_upper, self.velocity_upper = np.full((2, count), np.inf)
+        self._intake = intake
+        self._ends: list[tuple[int, int, int | None, float, float, float, float]] = []
+        self._speeds: list[tuple[int, int, float, float, float]] = []
+        horizon = settings.barrier_horizon_periods * settings.period_s
+        for i, actuator in enumerate(robot.actuators):
+            joint, name = joints[actuator.joint], actuator.joint
+            pos, vel = intake.pos.column(name), intake.vel.column(name)
+            if actuator.kind != "torque":
+                continue
+            if pos is not None and joint.lower is not None and joint.upper is not None:
+                width = settings.barrier_share * (joint.upper - joint.lower)
+                self._ends.append((i, pos, vel, joint.lower, joint.upper, width, limit[name]))
+            if vel is not None:
+                most = manifest.safety.joint_velocity_max[name]
+                begin = settings.velocity_barrier * most
+                self._speeds.append((i, vel, begin, most, limit[name]))
+        self._horizon_s = horizon
+        self.acts = bool(self._ends or self._speeds)
+
+    def bounds(self) -> None:
+        """Fill the bounds from the newest measurement."""
+        pos, vel = self._intake.pos.value, self._intake.vel.value
+        for i, at, speed_at, lower, upper, width, limit in self._ends:
+            here = float(pos[at])
+            ahead = self._horizon_s * (0.0 if speed_at is None else float(vel[speed_at]))
+            room_up = (upper - here - max(ahead, 0.0)) / width
+            room_down = (here + min(ahead, 0.0) - lower) / width
+            self.position_upper[i] = limit * _bounded(room_up)
+            self.position_lower[i] = -limit * _bounded(room_down)
+        for i, at, begin, most, limit in self._speeds:
+            speed = float(vel[at])
+            half = 0.5 * (most - begin)
+            self.velocity_upper[i] = limit * _bounded((begin + half - speed) / half)
+            self.velocity_lower[i] = -limit * _bounded((begin + half + speed) / half)
+
+
+def _bounded(value: float) -> float:
+    return min(max(value, -1.0), 1.0)

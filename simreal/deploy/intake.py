@@ -1,0 +1,174 @@
+"""Judge every measurement before anything else sees it.
+
+A sensor that is dead, frozen, jumps or runs late gives numbers that look like numbers. So each
+sample is tested for size and finite values, for its place in the sequence, for its age, and against
+the sample before it; what fails is named by signal and joint.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from simreal.deploy.manifest import Manifest
+from simreal.deploy.messages import Signals
+from simreal.deploy.plausibility import JointView, Plausibility
+from simreal.deploy.settings import ControlSettings
+
+_CLOCK_SLACK_S = 1e-6
+
+
+class SignalIntake:
+    """Hold the newest measurement that may be used.
+
+    Attributes:
+        values: Signal name to its newest numbers (k,), float64, valid until the next `take`.
+        packed: All of them, one after the other (S).
+        pos: Joint positions.
+        vel: Joint velocities.
+        time_s: When the newest sample was taken [s].
+        age_s: Its age at the last `take` [s].
+        is_new: Whether the last `take` brought a new sample.
+        stale: Whether the newest sample is too old to be acted on.
+        usable: Whether the joint velocities may be used for damping.
+        counts: Samples that were lost, repeated or out of order.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        elements: Mapping[str, tuple[str, ...]],
+        settings: ControlSettings,
+    ) -> None:
+        """Lay out the buffers.
+
+        Args:
+            manifest: The manifest.
+            elements: Signal name to its element names, in the order they are given.
+            settings: What is tolerated.
+        """
+        self._elements = dict(elements)
+        self._max_age_s = manifest.timing.max_signal_age_s
+        self._tick_s = settings.tick_s
+        size = sum(len(names) for names in elements.values())
+        self.packed, self._next = np.zeros(size), np.zeros(size)
+        self._rows = [_views(elements, buffer) for buffer in (self.packed, self._next)]
+        self.values = self._rows[0]
+        self.pos = JointView("joint_position", manifest, elements)
+        self.vel = JointView("joint_velocity", manifest, elements)
+        self._plausible = Plausibility(manifest, settings, self.pos, self.vel, size)
+        self.counts = {"samples lost": 0, "samples repeated": 0, "samples out of order": 0}
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the samples; the next one is the first."""
+        self._seq: int | None = None
+        self.time_s = -math.inf
+        self.age_s = math.inf
+        self.is_new = self.usable = False
+        self.stale = True
+        self._plausible.restart()
+
+    def take(self, signals: Signals, now_s: float) -> str | None:
+        """Take a measurement, and return why the robot must stop, if it must.
+
+        Args:
+            signals: What the robot gave.
+            now_s: Time [s].
+        """
+        self.usable = False
+        problem = None
+        self.is_new, went_back = self._order(signals)
+        if went_back is not None:
+            return went_back
+        if self.is_new:
+            problem = self._copy(signals.values)
+            if problem is not None:
+                return problem
+            problem = self._accept(signals)
+        self.age_s = now_s - self.time_s
+        if not self.age_s >= -_CLOCK_SLACK_S:  # true where it is not a number
+            return self.age_problem()
+        self.stale = self.age_s > self._max_age_s + _CLOCK_SLACK_S
+        self.usable = not self.stale
+        return problem
+
+    def age_problem(self) -> str:
+        """Return the words for a sample that is too old, or from the future."""
+        return f"age of the signals: expected 0 to {self._max_age_s:g} s, found {self.age_s:g} s"
+
+    def frozen_problem(self, commanding: Callable[[], bool]) -> str | None:
+        """Return which sensor is frozen, if one is.
+
+        Args:
+            commanding: Tells whether the commands would move the robot.
+        """
+        return self._plausible.frozen(commanding) if self.is_new else None
+
+    def _order(self, signals: Signals) -> tuple[bool, str | None]:
+        """Return whether a sample is newer than the one before, and what is wrong otherwise."""
+        if self._seq is None or signals.seq is None:
+            ahead = 1 if signals.time_s > self.time_s else 0
+            if signals.time_s < self.time_s:
+                ahead = -1
+            if signals.time_s != signals.time_s:  # not a number; its age tells
+                ahead = 1
+        else:
+            ahead = signals.seq - self._seq
+            if ahead > 0 and signals.time_s < self.time_s:
+                return False, (
+                    f"time of the signals: expected at least {self.time_s:.6f} s at sample "
+                    f"{signals.seq}, found {signals.time_s:.6f} s; a clock was set back"
+                )
+        if ahead > 1:
+            self.counts["samples lost"] += ahead - 1
+        elif ahead == 0:
+            self.counts["samples repeated"] += 1
+        elif ahead < 0:
+            self.counts["samples out of order"] += 1
+        return ahead > 0, None
+
+    def _copy(self, values: Mapping[str, np.ndarray]) -> str | None:
+        target = self._rows[1]
+        for name, names in self._elements.items():
+            if name not in values:
+                return f"signal '{name}': expected {len(names)} numbers, found nothing"
+            value = values[name]
+            if value.__class__ is not np.ndarray:
+                value = np.asarray(value, dtype=np.float64)
+            if value.shape != target[name].shape:
+                return f"signal '{name}': expected {len(names)} numbers, found shape {value.shape}"
+            target[name][:] = value
+        # One number tells of all: it is finite only if each of them is, or if some are huge.
+        if not math.isfinite(np.dot(self._next, self._next)):
+            return self._not_finite(target)
+        return None
+
+    def _not_finite(self, values: Mapping[str, np.ndarray]) -> str | None:
+        for name, names in self._elements.items():
+            bad = np.flatnonzero(~(np.abs(values[name]) < 1e150))
+            if bad.size:
+                worst = int(bad[0])
+                found = values[name][worst]
+                return f"signal '{name}' of '{names[worst]}': expected a number, found {found}"
+        return None
+
+    def _accept(self, signals: Signals) -> str | None:
+        """Make the copied sample the newest one, and compare it with the one before."""
+        # A robot that samples faster than it is read must not make small steps look quick.
+        passed_s = max(signals.time_s - self.time_s, self._tick_s)
+        self.packed, self._next = self._next, self.packed
+        self._rows.reverse()
+        self.values = self._rows[0]
+        self.pos.take(self.packed)
+        self.vel.take(self.packed)
+        self._seq, self.time_s = signals.seq, signals.time_s
+        return self._plausible.problem(self.packed, self._next, passed_s)
+
+
+def _views(elements: Mapping[str, tuple[str, ...]], buffer: np.ndarray) -> dict[str, np.ndarray]:
+    views, at = {}, 0
+    for name, names in elements.items():
+        views[name] = buffer[at : at + len(names)]
+        at += len(names)
+    return views

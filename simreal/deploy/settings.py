@@ -1,0 +1,132 @@
+"""What a controller enforces, beside the limits of the robot: rates, patience, and margins.
+
+Every number has a default that is on. A manifest states what it knows better; whoever deploys may
+state more by hand, and what was chosen stands in the event log.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from simreal.deploy.manifest import Manifest
+from simreal.errors import ConfigError, unknown_name
+
+Overrun = Literal["skip", "stop", "late"]
+Interpolation = Literal["none", "linear"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """Hold the settings of a controller.
+
+    Attributes:
+        period_s: Control period of the policy [s].
+        actuator_multiple: Commands that are sent per period of the policy.
+        interpolation: How a command goes from one answer of the policy to the next: `none` holds
+            it, `linear` reaches it within one period.
+        overrun: What a late cycle leads to: `skip` gives up the periods that were missed, `stop`
+            stops at the first one, `late` makes up for them back to back.
+        deadline_s: Longest time from waking up to the sent command [s]; the time between two
+            commands if None.
+        max_consecutive_overruns: Late cycles in a row from which the controller stops.
+        rate_tolerance: Largest relative error of the measured rate.
+        rate_window: Cycles over which the rate is measured.
+        max_gap_periods: Periods of the policy without a cycle after which it does not go on.
+        max_stale_periods: Periods for which the last command is held while signals are too old.
+        frozen_periods: Periods of identical new samples that are taken for a frozen sensor.
+        jump_factor: Speed implied by two positions, as a multiple of the largest allowed one, that
+            is taken for an encoder jump.
+        jump_slack: Change of position that is never taken for one [rad or m].
+        limit_margin: Distance beyond its limits at which a joint stops the controller [rad or m].
+        start_pose_max_error: Largest distance from the default pose at arming [rad or m]; None
+            accepts any pose within the limits.
+        start_max_velocity: Largest speed at arming, as a share of the largest allowed one.
+        blend_in_s: Time over which the policy takes over from holding [s].
+        soft_limit: Share of a joint's range that commands stay within.
+        barrier_share: Share of the range, next to its ends, in which torque towards the end fades.
+        barrier_horizon_periods: How far ahead the barrier looks, in periods of the policy.
+        velocity_barrier: Share of the largest allowed speed from which torque that raises it is
+            taken away; all of it is reversed at the largest speed.
+        rate_limit: Largest change of a command, by joint [Nm/s, rad/s or m/s]; where absent the
+            joint's largest speed, or for torques the whole range within half a period.
+        acceleration_limit: Largest change of that rate, by joint; unlimited where absent.
+        dead_man_timeout_s: Age from which the operator counts as gone [s].
+        probe_steps: Policy steps that are timed before arming; 0 for none.
+    """
+
+    period_s: float
+    actuator_multiple: int = 1
+    interpolation: Interpolation = "none"
+    overrun: Overrun = "skip"
+    deadline_s: float | None = None
+    max_consecutive_overruns: int = 3
+    rate_tolerance: float = 0.05
+    rate_window: int = 50
+    max_gap_periods: float = 5.0
+    max_stale_periods: int = 2
+    frozen_periods: int = 5
+    jump_factor: float = 2.0
+    jump_slack: float = 0.05
+    limit_margin: float = 0.1
+    start_pose_max_error: float | None = None
+    start_max_velocity: float = 0.5
+    blend_in_s: float = 0.2
+    soft_limit: float = 0.95
+    barrier_share: float = 0.05
+    barrier_horizon_periods: float = 3.0
+    velocity_barrier: float = 0.8
+    rate_limit: dict[str, float] = field(default_factory=dict)
+    acceleration_limit: dict[str, float] = field(default_factory=dict)
+    dead_man_timeout_s: float = 0.5
+    probe_steps: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: A number is out of bounds or a word is unknown.
+        """
+        for key, known in (("overrun", ("skip", "stop", "late")), ("interpolation", _SHAPES)):
+            if getattr(self, key) not in known:
+                raise unknown_name(key, getattr(self, key), known)
+        if self.actuator_multiple < 1 or int(self.actuator_multiple) != self.actuator_multiple:
+            raise ConfigError(
+                f"actuator_multiple: got {self.actuator_multiple}; a whole number of commands per "
+                "period of the policy is needed"
+            )
+        for key in ("period_s", "rate_tolerance", "rate_window", "max_gap_periods", "soft_limit"):
+            if not getattr(self, key) > 0:
+                raise ConfigError(f"{key}: got {getattr(self, key)}; more than 0 is needed")
+        for key in ("soft_limit", "velocity_barrier", "start_max_velocity"):
+            if not getattr(self, key) <= 1:
+                raise ConfigError(f"{key}: got {getattr(self, key)}; at most 1 is needed")
+
+    @property
+    def tick_s(self) -> float:
+        """Return the time between two commands [s]."""
+        return self.period_s / self.actuator_multiple
+
+    @property
+    def deadline(self) -> float:
+        """Return the longest time from waking up to the sent command [s]."""
+        return self.tick_s if self.deadline_s is None else self.deadline_s
+
+    @staticmethod
+    def of(manifest: Manifest, **changes: Any) -> "ControlSettings":
+        """Return the settings of a policy.
+
+        Args:
+            manifest: The manifest.
+            **changes: Fields that are stated by hand.
+
+        Raises:
+            ConfigError: A field is unknown, or its value out of bounds.
+        """
+        for name in changes:
+            if name not in {f.name for f in fields(ControlSettings)}:
+                known = [f.name for f in fields(ControlSettings)]
+                raise unknown_name("control setting", name, known)
+        period = manifest.timing.control_period_s
+        return replace(ControlSettings(period_s=period), **changes)
+
+
+_SHAPES = ("none", "linear")
