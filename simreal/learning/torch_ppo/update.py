@@ -1,0 +1,152 @@
+"""The update of one rollout: epochs, minibatches, early stop, statistics."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from simreal.errors import ConfigError
+from simreal.learning.torch_ppo.flat_adam import OptimizerStep
+from simreal.learning.torch_ppo.learner import Learner
+from simreal.learning.torch_ppo.objective import STATISTICS, Objective, Table
+from simreal.learning.torch_ppo.rollouts import TensorRollouts
+
+# An update ends where the divergence is so many times its target, as in Stable-Baselines3.
+KL_MARGIN = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLog:
+    """Hold the statistics of an update on the device.
+
+    Attributes:
+        values: All of them in one tensor.
+        names: Name of each.
+    """
+
+    values: torch.Tensor
+    names: tuple[str, ...]
+
+    def read(self) -> dict[str, float]:
+        """Return the statistics by name; waits for the device."""
+        return dict(zip(self.names, self.values.tolist(), strict=True))
+
+
+class Update:
+    """Run the epochs over one rollout.
+
+    Where `target_kl` is set, the first minibatch beyond it and all later ones leave the parameters
+    alone. On the CPU the loop ends there. On a GPU, which is not waited for, the rest of the
+    minibatches runs with a flag that makes every optimizer step a step of nothing.
+    """
+
+    def __init__(
+        self, model: Any, learner: Learner, stepper: OptimizerStep | None, objective: Objective
+    ) -> None:
+        """Prepare.
+
+        Args:
+            model: The `TorchPPO`, for its settings.
+            learner: What sets the gradients.
+            stepper: What clips and steps.
+            objective: The constants.
+
+        Raises:
+            ConfigError: A GPU shall skip steps of an optimizer that cannot.
+        """
+        self._model, self._learner, self._objective = model, learner, objective
+        self._stepper = stepper if stepper is not None else OptimizerStep(model.policy.optimizer)
+        buffer: TensorRollouts = learner.rollouts
+        self._buffer = buffer
+        self._on_cpu = buffer.device.type == "cpu"
+        if model.target_kl is not None and not (self._on_cpu or self._stepper.flat):
+            raise ConfigError(
+                f"target_kl on {buffer.device} needs Adam without amsgrad and maximize, whose "
+                f"steps can be skipped on the device; the optimizer is "
+                f"{type(self._stepper.optimizer).__name__}"
+            )
+        self._stopped = torch.zeros((), device=buffer.device)
+        self._over = False
+        self._columns = torch.stack(
+            [
+                x.flatten()
+                for x in (buffer.advantages, buffer.returns, buffer.log_probs, buffer.values)
+            ]
+        )
+
+    def run(self) -> UpdateLog:
+        """Run all epochs and return the statistics, still on the device."""
+        self._stepper.begin()
+        self._learner.begin_update()
+        rows: list[torch.Tensor] = []
+        epochs: list[int] = []
+        alive: list[torch.Tensor] = []
+        for epoch in range(self._model.n_epochs):
+            for table, counted in self._epoch():
+                rows.append(table.statistics())
+                alive.append(counted)
+                epochs += [epoch] * counted.shape[0]
+            if self._over:
+                break
+        return self._log(torch.cat(rows), torch.cat(alive), epochs)
+
+    def _epoch(self) -> list[tuple[Table, torch.Tensor]]:
+        order, batch = self._learner.permutation(), self._model.batch_size
+        whole = order.shape[0] // batch * batch
+        parts = [order[:whole].view(-1, batch)] if whole else []
+        if whole < order.shape[0]:
+            parts.append(order[whole:].view(1, -1))
+        done = []
+        for part in parts:
+            table = Table(self._columns, part, self._objective)
+            done.append((table, self._pass(table)))
+            if self._over:
+                break
+        return done
+
+    def _pass(self, table: Table) -> torch.Tensor:
+        """Take the steps of a table; returns 1 for each minibatch that counts, else 0 (M,)."""
+        learner, stepper, model = self._learner, self._stepper, self._model
+        limit = None if model.target_kl is None else KL_MARGIN * model.target_kl
+        counted = torch.ones(table.order.shape[0], device=self._buffer.device)
+        learner.load(table)
+        for row in range(table.order.shape[0]):
+            learner.backward(row)
+            if limit is not None:
+                if self._on_cpu:
+                    if bool(table.kl(row) > limit):
+                        self._over = True
+                        counted[row + 1 :] = 0.0
+                        table.clear(row + 1)
+                        break
+                else:
+                    torch.sub(1.0, self._stopped, out=counted[row])
+                    torch.maximum(self._stopped, table.kl(row) > limit, out=self._stopped)
+            stepper.step(model.max_grad_norm, None if limit is None else self._stopped)
+        return counted
+
+    def _log(self, rows: torch.Tensor, alive: torch.Tensor, epochs: list[int]) -> UpdateLog:
+        """Average over the minibatches that count, as Stable-Baselines3 does."""
+        means = (rows * alive[:, None]).sum(0) / alive.sum()
+        number = torch.tensor(epochs, device=rows.device)
+        last_epoch = (number * alive).max()
+        of_last = alive * (number == last_epoch)
+        kl = STATISTICS.index("approx_kl")
+        means[kl] = (rows[:, kl] * of_last).sum() / of_last.sum()
+        last = (alive.cumsum(0) * alive).argmax()
+        means[STATISTICS.index("loss")] = rows[:, STATISTICS.index("loss")].gather(0, last)
+        values, names = [*means.unbind(0)], list(STATISTICS)
+        values += [last_epoch + 1.0, self._explained_variance()]
+        names += ["epochs", "explained_variance"]
+        log_std = getattr(self._model.policy, "log_std", None)
+        if log_std is not None:
+            values.append(log_std.detach().exp().mean())
+            names.append("std")
+        names[names.index("policy_loss")] = "policy_gradient_loss"
+        return UpdateLog(torch.stack([v.float() for v in values]), tuple(names))
+
+    def _explained_variance(self) -> torch.Tensor:
+        values, returns = self._buffer.values, self._buffer.returns
+        spread = returns.var(correction=0)
+        explained = 1.0 - (returns - values).var(correction=0) / spread
+        return torch.where(spread == 0, torch.full_like(spread, torch.nan), explained)
