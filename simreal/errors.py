@@ -60,6 +60,10 @@ class SignalError(SimrealError):
     """Report raw signals that a deployed policy cannot be given."""
 
 
+class TransportError(SimrealError):
+    """Report that controller and robot cannot reach or understand each other."""
+
+
 class EvaluationError(SimrealError):
     """Report measurements that cannot be compared or aggregated."""
 
