@@ -97,6 +97,12 @@ VERBS: dict[str, Verb] = {
         "Write the bundle that a controller loads.",
         ("export run=outputs/RUN", "export run=outputs/RUN output=my_policy", "export --help"),
     ),
+    "check-bundle": Verb(
+        "simreal.apps.check_bundle",
+        "Check a bundle's manifest, files and golden vectors.",
+        ("check-bundle my.policy", "check-bundle outputs/RUN/policy", "check-bundle --help"),
+        "PATH",
+    ),
     "list": Verb(
         "simreal.apps.list_",
         "List groups, their options, and the shipped policies.",

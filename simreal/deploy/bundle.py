@@ -17,9 +17,15 @@ from typing import NoReturn
 
 import numpy as np
 
-from simreal.deploy.consistency import check_manifest
-from simreal.deploy.decode import Words, describe, expect, mismatch, one_line
-from simreal.deploy.manifest import MAX_MANIFEST_BYTES, Activation, Manifest, decode_manifest
+from simreal.deploy.consistency import check_manifest, disagreements
+from simreal.deploy.decode import Words, decode, describe, expect, mismatch, one_line, problems
+from simreal.deploy.manifest import (
+    MAX_MANIFEST_BYTES,
+    Activation,
+    Manifest,
+    decode_manifest,
+    manifest_content,
+)
 from simreal.deploy.tensors import read_tensors, refuse_foreign
 from simreal.errors import BundleError, nearest
 
@@ -169,6 +175,41 @@ def load_bundle(path: str | Path, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
         raise BundleError(one_line(f"bundle '{folder}': {error}")) from None
     except (OSError, ValueError) as error:
         raise BundleError(one_line(f"bundle '{folder}': cannot be read: {error}")) from error
+
+
+def find_problems(path: str | Path) -> list[str]:
+    """Return everything that is wrong with a bundle's manifest and files, one line each.
+
+    `load_bundle` stops at the first problem; this goes on, for whoever has to mend them all.
+
+    Args:
+        path: The folder.
+    """
+    folder = Path(path)
+    try:
+        load_bundle(folder)
+    except BundleError as error:
+        first = str(error)
+    else:
+        return []
+    prefix = one_line(f"bundle '{folder}': ")
+    try:
+        content = manifest_content(_read(folder, MANIFEST, MAX_MANIFEST_BYTES))
+        found = problems(Manifest, content, "")
+        found = found or _deeper_problems(folder, decode(Manifest, content, ""))
+    except (BundleError, OSError):
+        return [first]  # there is nothing to go on with
+    return [f"{prefix}{problem}" for problem in found] or [first]
+
+
+def _deeper_problems(folder: Path, manifest: Manifest) -> list[str]:
+    found = disagreements(manifest)
+    for name in manifest.files if not found else ():
+        try:
+            _read_declared(folder, name, manifest)
+        except BundleError as error:
+            found.append(str(error))
+    return found
 
 
 def _load(folder: Path, max_bytes: int) -> Bundle:

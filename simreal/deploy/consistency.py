@@ -15,10 +15,8 @@ from simreal.deploy.manifest import (
     ActuatorEntry,
     JointEntry,
     Manifest,
-    RobotEntry,
     SignalEntry,
     TermEntry,
-    Timing,
     interface_sha256,
 )
 from simreal.errors import BundleError, SimrealError, nearest
@@ -56,18 +54,26 @@ def check_manifest(manifest: Manifest) -> None:
     Raises:
         BundleError: Two parts disagree or a number is out of bounds; one line names the field.
     """
-    name = "letters, digits, '.', '_' and '-'"
-    expect(bool(_NAME.fullmatch(manifest.name)), "name", name, manifest.name)
-    _check_files(manifest)
-    _check_robot(manifest.robot)
-    _check_timing(manifest.timing)
-    _check_signals(manifest)
-    _check_observation(manifest)
-    _check_network(manifest)
-    _check_action(manifest)
-    _check_safety(manifest)
-    _check_golden(manifest)
-    _check_provenance(manifest)
+    for check in _CHECKS:
+        check(manifest)
+
+
+def disagreements(manifest: Manifest) -> list[str]:
+    """Return what `check_manifest` would refuse, one line per part of the manifest.
+
+    Args:
+        manifest: A decoded manifest.
+    """
+    found: list[str] = []
+    for check in _CHECKS:
+        try:
+            check(manifest)
+        except BundleError as error:
+            found.append(str(error))
+        except (LookupError, ValueError):
+            if not found:  # else it follows from a part that was refused before
+                raise
+    return found
 
 
 def build_pipeline(manifest: Manifest, signals: dict[str, tuple[str, ...]]) -> ObservationPipeline:
@@ -136,6 +142,11 @@ def _check_keys(field: str, found: Iterable[str], expected: Iterable[str]) -> No
         raise mismatch(field, f"a value for {describe(name)}", "none")
 
 
+def _check_name(manifest: Manifest) -> None:
+    name = "letters, digits, '.', '_' and '-'"
+    expect(bool(_NAME.fullmatch(manifest.name)), "name", name, manifest.name)
+
+
 def _check_files(manifest: Manifest) -> None:
     for name, entry in manifest.files.items():
         field = f"files.{name}"
@@ -154,7 +165,8 @@ def _check_hash(field: str, value: str) -> None:
     expect(bool(_SHA256.fullmatch(value)), field, "64 hexadecimal digits", value)
 
 
-def _check_robot(robot: RobotEntry) -> None:
+def _check_robot(manifest: Manifest) -> None:
+    robot = manifest.robot
     expect(len(robot.joints) >= 1, "robot.joints", "at least one joint", robot.joints)
     _check_unique("robot.joints", robot.joint_names)
     _check_unique("robot.actuators", robot.actuator_names)
@@ -196,7 +208,8 @@ def _check_actuator(actuator: ActuatorEntry) -> None:
     expect(rate is None or rate > 0, f"{field}.torque_rate_limit", "more than 0, or null", rate)
 
 
-def _check_timing(timing: Timing) -> None:
+def _check_timing(manifest: Manifest) -> None:
+    timing = manifest.timing
     positive = ("control_period_s", "tick_s", "decimation", "max_signal_age_s", "deadline_s")
     for key in (*positive, "max_consecutive_overruns"):
         expect(getattr(timing, key) > 0, f"timing.{key}", "more than 0", getattr(timing, key))
@@ -423,3 +436,18 @@ def _check_provenance(manifest: Manifest) -> None:
         fits = 0 <= figure.successes <= figure.episodes
         found = figure.successes
         expect(fits, f"{field}.successes", f"a number in [0, {figure.episodes}]", found)
+
+
+_CHECKS = (
+    _check_name,
+    _check_files,
+    _check_robot,
+    _check_timing,
+    _check_signals,
+    _check_observation,
+    _check_network,
+    _check_action,
+    _check_safety,
+    _check_golden,
+    _check_provenance,
+)

@@ -151,6 +151,38 @@ def decode(kind: Any, value: Any, field: str) -> Any:
     return _scalar(kind, value, field)
 
 
+def problems(kind: Any, value: Any, field: str) -> list[str]:
+    """Return every field of parsed JSON that `decode` would refuse, in one line each.
+
+    Args:
+        kind: As for `decode`.
+        value: Parsed JSON.
+        field: Path of the value, for messages.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    prefix = f"{field}." if field else ""
+    if origin in (Union, types.UnionType) and value is not None:
+        return problems(inner[0], value, field)
+    if origin is tuple and inner[-1] is Ellipsis and isinstance(value, list):
+        items = value[:MAX_ITEMS]
+        return [p for i, v in enumerate(items) for p in problems(inner[0], v, f"{field}[{i}]")]
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        found = []
+        for key, of in _fields(typing.cast(Any, kind)).items():
+            if key in value:
+                found += problems(of, value[key], f"{prefix}{key}")
+        return found or _problem(kind, value, field)
+    return _problem(kind, value, field)
+
+
+def _problem(kind: Any, value: Any, field: str) -> list[str]:
+    try:
+        decode(kind, value, field)
+    except BundleError as error:
+        return [str(error)]
+    return []
+
+
 @functools.cache
 def _fields(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)

@@ -81,6 +81,7 @@ __all__ = [
     "TrainedLatency",
     "decode_manifest",
     "interface_sha256",
+    "manifest_content",
 ]
 
 FORMAT: Literal["simreal/policy-bundle"] = "simreal/policy-bundle"
@@ -142,6 +143,19 @@ def decode_manifest(data: bytes) -> Manifest:
     Raises:
         BundleError: It is too large, not JSON, of an unknown version, or not of the schema.
     """
+    manifest: Manifest = decode(Manifest, manifest_content(data), "")
+    return manifest
+
+
+def manifest_content(data: bytes) -> dict[str, Any]:
+    """Return the content of a manifest, brought to the present schema, without decoding it.
+
+    Args:
+        data: Content of `manifest.json`.
+
+    Raises:
+        BundleError: It is too large, not JSON, or of an unknown version.
+    """
     expect(len(data) <= MAX_MANIFEST_BYTES, "manifest.json", "at most 1 MiB", len(data))
     content = parse_json(data, "manifest.json")
     expect(isinstance(content, dict), "manifest.json", "an object", content)
@@ -153,9 +167,7 @@ def decode_manifest(data: bytes) -> Manifest:
     if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         expected = f"major version {SCHEMA_VERSION.split('.')[0]}, which this simreal reads"
         raise mismatch("schema_version", expected, describe(version))
-    content = upgrade(content, SCHEMA_VERSION)
-    manifest: Manifest = decode(Manifest, content, "")
-    return manifest
+    return upgrade(content, SCHEMA_VERSION)
 
 
 def _plain(value: object) -> Any:
