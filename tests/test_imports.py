@@ -19,8 +19,9 @@ HEAVY = ("torch", "hydra", "gymnasium", "stable_baselines3", "mujoco", "pybullet
 OWNERS = {
     "pybullet": ("simreal/engines/pybullet",),
     "pybullet_data": ("simreal/engines/pybullet",),
-    "mujoco": ("simreal/engines/mujoco",),
-    "mujoco_warp": ("simreal/engines/mujoco", "simreal/engines/warp"),
+    "mujoco": ("simreal/engines/mujoco", "simreal/engines/warp"),
+    "mujoco_warp": ("simreal/engines/warp",),
+    "warp": ("simreal/engines/warp",),
     "hydra": ("simreal/config/", "simreal/apps/"),
     "omegaconf": ("simreal/config/", "simreal/apps/"),
     "pydantic": ("simreal/config/",),

@@ -90,6 +90,8 @@ class Engine(ABC):
     name: str = ""
     exact_state: bool = True
     """Whether `get_state` holds everything, so that a restored engine continues bit for bit."""
+    dtype: type[np.floating[Any]] = np.float64
+    """Precision in which the simulator holds its worlds."""
 
     def __init__(self, spec: EngineSpec) -> None:
         """Check the specification against what this engine can do.

@@ -20,10 +20,10 @@ from simreal.core.params import DynamicsParams, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
 from simreal.engines.base import Capability, Engine, EngineSpec, Health
-from simreal.engines.mujoco_model import compile_robot
+from simreal.engines.mujoco_model import compile_robot, lengthened, refuse_restitution
 from simreal.engines.mujoco_params import WorldFields, capability
 from simreal.engines.mujoco_render import Offscreen
-from simreal.errors import EngineError, RobotError, unknown_name
+from simreal.errors import EngineError, unknown_name
 
 _OPTIONS = ("integrator", "threads")
 _NOTHING, _CURRENT = int(mujoco.mjtStage.mjSTAGE_NONE), int(mujoco.mjtStage.mjSTAGE_VEL)
@@ -51,8 +51,8 @@ class MuJoCoEngine(Engine):
         for option in spec.options:
             if option not in _OPTIONS:
                 raise unknown_name("option of engine 'mujoco'", option, _OPTIONS)
-        settled = _lengthened(self.settled(spec.fixed), spec.fixed)
-        _refuse_restitution(settled)
+        settled = lengthened(self.settled(spec.fixed), spec.fixed)
+        refuse_restitution(settled, self.name)
         self._at = compile_robot(spec, settled)
         derived = bool(spec.bodies or self._at.contact_adr)
         # Only a batch that keeps each world's data can continue a tick from stages computed for
@@ -264,25 +264,3 @@ def _rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
     axis = quat[:, 1:]
     twice = 2 * np.cross(axis, vector)
     return vector + quat[:, :1] * twice + np.cross(axis, twice)
-
-
-def _lengthened(robot: Robot, fixed: Mapping[str, Any]) -> Robot:
-    """Write fixed link lengths into a record: the next joint moves along its direction."""
-    moved = {}
-    for name, value in fixed.items():
-        kind, _, target = name.partition(".")
-        if kind == "link_length":
-            joint = next(j for j in robot.joints if j.parent == target)
-            nominal = np.linalg.norm(joint.xyz)
-            scale = float(np.ravel(value)[0]) / nominal
-            moved[joint.name] = {"xyz": tuple(float(scale * c) for c in joint.xyz)}
-    return robot.revised(joints=moved)
-
-
-def _refuse_restitution(robot: Robot) -> None:
-    for link in robot.links:
-        if link.restitution > 0 and any(shape.collides for shape in link.shapes):
-            raise RobotError(
-                f"robot '{robot.name}': link '{link.name}' has restitution {link.restitution}, "
-                "which engine 'mujoco' cannot represent (its contacts are soft); set it to 0"
-            )

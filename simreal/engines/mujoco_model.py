@@ -24,7 +24,9 @@ Choices that are not in the record, and why:
   low.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -136,6 +138,42 @@ def principal_axes(link: Link) -> tuple[np.ndarray, np.ndarray]:
     """
     moments, axes = principal_inertia(link)
     return moments, _quat(axes)
+
+
+def lengthened(robot: Robot, fixed: Mapping[str, Any]) -> Robot:
+    """Write fixed link lengths into a record: the next joint moves along its direction.
+
+    Args:
+        robot: The record.
+        fixed: Parameter name to value, of any kind.
+    """
+    moved = {}
+    for name, value in fixed.items():
+        kind, _, target = name.partition(".")
+        if kind == "link_length":
+            joint = next(j for j in robot.joints if j.parent == target)
+            nominal = np.linalg.norm(joint.xyz)
+            scale = float(np.ravel(value)[0]) / nominal
+            moved[joint.name] = {"xyz": tuple(float(scale * c) for c in joint.xyz)}
+    return robot.revised(joints=moved)
+
+
+def refuse_restitution(robot: Robot, engine: str) -> None:
+    """Refuse a record with restitution, which no setting of MuJoCo is.
+
+    Args:
+        robot: The record.
+        engine: Name of the engine that is asked for it.
+
+    Raises:
+        RobotError: A colliding link has restitution.
+    """
+    for link in robot.links:
+        if link.restitution > 0 and any(shape.collides for shape in link.shapes):
+            raise RobotError(
+                f"robot '{robot.name}': link '{link.name}' has restitution {link.restitution}, "
+                f"which engine '{engine}' cannot represent (its contacts are soft); set it to 0"
+            )
 
 
 def _quat(matrix: np.ndarray) -> np.ndarray:

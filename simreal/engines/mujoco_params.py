@@ -35,7 +35,7 @@ _MECHANISMS = {
     "kd": "actuator_biasprm[2]",
     "link_length": "body_pos of the next link, along its nominal direction; constants recomputed",
 }
-_FIELDS: dict[str, tuple[str, ...]] = {
+FIELDS: dict[str, tuple[str, ...]] = {
     "mass": ("body_mass", "body_inertia"),
     "com": ("body_ipos",),
     "inertia": ("body_inertia", "body_iquat"),
@@ -52,10 +52,10 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "kd": ("actuator_gainprm", "actuator_biasprm"),
     "link_length": ("body_pos",),
 }
-_FRICTION_COLUMN = {"contact_friction": 0, "spinning_friction": 1, "rolling_friction": 2}
+FRICTION_COLUMN = {"contact_friction": 0, "spinning_friction": 1, "rolling_friction": 2}
 _BODY_KINDS = {"mass", "com", "inertia"}
 _JOINT_KINDS = {"joint_damping", "joint_friction", "armature"}
-_DERIVED = {"mass", "com", "inertia", "armature", "link_length"}
+DERIVED_KINDS = {"mass", "com", "inertia", "armature", "link_length"}
 
 
 def capability(param: ParamSpec) -> Capability:
@@ -106,7 +106,7 @@ class WorldFields:
             "kd": np.tile([a.kd for a in robot.actuators], (batch.nsim, 1)),
         }
         for name in spec.params:
-            for field in _FIELDS[name.partition(".")[0]]:
+            for field in FIELDS[name.partition(".")[0]]:
                 batch.expand(field)
 
     def apply(self, params: DynamicsParams, mask: np.ndarray) -> None:
@@ -134,14 +134,14 @@ class WorldFields:
             kind, _, target = name.partition(".")
             kinds.add(kind)
             values = params[name][worlds]
-            if kind in _FRICTION_COLUMN:
-                self._write_friction(_FRICTION_COLUMN[kind], target, values, worlds)
+            if kind in FRICTION_COLUMN:
+                self._write_friction(FRICTION_COLUMN[kind], target, values, worlds)
             elif kind in self._law:
                 self._law[kind][worlds, self._actuators[target]] = values
                 self._writers[kind](target, values, worlds)
             else:
                 self._writers[kind](target, values, worlds)
-        if kinds & _DERIVED:
+        if kinds & DERIVED_KINDS:
             self._batch.set_const(worlds)
 
     def realized(self, name: str) -> np.ndarray:
@@ -156,12 +156,12 @@ class WorldFields:
         kind, _, target = name.partition(".")
         at = self._at
         if kind in _BODY_KINDS:
-            return self._field(_FIELDS[kind][0])[:, at.bodies[target]]
+            return self._field(FIELDS[kind][0])[:, at.bodies[target]]
         if kind in _JOINT_KINDS:
             dof = at.joint_dof[self._robot.joint_index(target)]
-            return self._field(_FIELDS[kind][0])[:, dof]
-        if kind in _FRICTION_COLUMN:
-            return self._field("geom_friction")[:, at.geoms[target][0], _FRICTION_COLUMN[kind]]
+            return self._field(FIELDS[kind][0])[:, dof]
+        if kind in FRICTION_COLUMN:
+            return self._field("geom_friction")[:, at.geoms[target][0], FRICTION_COLUMN[kind]]
         if kind == "gravity":
             return -self._field("opt.gravity")[:, 2]
         if kind == "link_length":

@@ -6,9 +6,26 @@ from typing import cast
 from simreal.engines.base import Engine, EngineSpec
 from simreal.errors import DependencyError, unknown_name
 
-_ENGINES: dict[str, tuple[str, str, str]] = {
-    "pybullet": ("simreal.engines.pybullet", "PyBulletEngine", "pybullet"),
-    "mujoco": ("simreal.engines.mujoco", "MuJoCoEngine", "mujoco"),
+# Name: module, class, packages it needs, and the command that installs them.
+_ENGINES: dict[str, tuple[str, str, tuple[str, ...], str]] = {
+    "pybullet": (
+        "simreal.engines.pybullet",
+        "PyBulletEngine",
+        ("pybullet",),
+        'pip install "simreal[train]" (pybullet has no wheel after CPython 3.11)',
+    ),
+    "mujoco": (
+        "simreal.engines.mujoco",
+        "MuJoCoEngine",
+        ("mujoco",),
+        'pip install "simreal[train]"',
+    ),
+    "warp": (
+        "simreal.engines.warp",
+        "WarpEngine",
+        ("mujoco_warp", "warp", "mujoco", "torch"),
+        'pip install "simreal[warp]"',
+    ),
 }
 
 
@@ -29,15 +46,15 @@ def engine_class(name: str) -> type[Engine]:
     """
     if name not in _ENGINES:
         raise unknown_name("engine", name, _ENGINES)
-    module, cls, package = _ENGINES[name]
+    module, cls, packages, install = _ENGINES[name]
     try:
         return cast(type[Engine], getattr(importlib.import_module(module), cls))
     except ModuleNotFoundError as error:
-        if error.name != package:
+        if error.name not in packages:
             raise
         raise DependencyError(
-            f"engine '{name}' needs the package '{package}', which is not installed; "
-            'run: pip install "simreal[train]" (pybullet has no wheel after CPython 3.11)'
+            f"engine '{name}' needs the package '{error.name}', which is not installed; "
+            f"run: {install}"
         ) from error
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from simreal.core.params import DynamicsParams
 from simreal.core.state import State
-from simreal.engines import Engine
+from simreal.engines import Engine, engine_class
 
 WEIGHTLESS = {"gravity": 0.0}
 
@@ -29,3 +29,13 @@ def read(engine: Engine) -> State:
     state = engine.new_state()
     engine.read(state)
     return state
+
+
+def slack(engine_name: str, double: float, single: float = 1e-6) -> float:
+    """Return a tolerance by the precision in which an engine holds its worlds."""
+    return single if engine_class(engine_name).dtype is np.float32 else double
+
+
+def held(engine: Engine, values: object) -> np.ndarray:
+    """Return numbers as an engine can hold them, in float64."""
+    return np.asarray(values, dtype=engine.dtype).astype(np.float64)

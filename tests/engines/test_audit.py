@@ -26,6 +26,7 @@ def held() -> Robot:
 
 CONTACTS = ("contact_friction", "spinning_friction", "rolling_friction", "restitution")
 LAW = ("motor_strength", "torque_limit", "kp", "kd")
+REFUSED = {"mujoco": {"restitution"}, "warp": {"restitution"}, "pybullet": {"armature"}}
 SUBJECTS = {
     "double_pendulum": (double_pendulum, ()),
     "simple_pendulum": (simple_pendulum, ()),
@@ -69,7 +70,7 @@ def test_what_each_engine_refuses(engine_name: str) -> None:
         for row in audit(robots.roller(), engine_name, only=("restitution", "armature"))
         if row.verdict.startswith("refused")
     }
-    assert refused == {"mujoco": {"restitution"}, "pybullet": {"armature"}}[engine_name]
+    assert refused == REFUSED[engine_name]
 
 
 def broken(**methods: Callable[..., Any]) -> type[Engine]:

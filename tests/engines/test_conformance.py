@@ -12,7 +12,7 @@ from simreal.core.params import catalogue
 from simreal.engines import engine_class
 from tests.engines import sample_robots as robots
 from tests.engines.annotations import Build, Run
-from tests.engines.driving import WEIGHTLESS, put, read
+from tests.engines.driving import WEIGHTLESS, held, put, read, slack
 
 G = robots.GRAVITY
 
@@ -25,14 +25,16 @@ def test_joints_are_in_the_robots_order_and_commands_in_the_motors_order(
 ) -> None:
     engine = build(engine_name, robots.gantry(), fixed=WEIGHTLESS)
     _, vel = run(engine, [8.0, 14.0], 1)  # mid moves 4 kg, zeta 1 + 2 + 4 kg, alpha is passive
-    np.testing.assert_allclose(vel[-1, 0], [0.01 * 14 / 7, 0.0, 0.01 * 8 / 4], atol=1e-9)
+    np.testing.assert_allclose(
+        vel[-1, 0], [0.01 * 14 / 7, 0.0, 0.01 * 8 / 4], atol=slack(engine_name, 1e-9)
+    )
 
 
 def test_positions_are_read_back_in_the_robots_order(engine_name: str, build: Build) -> None:
     engine = build(engine_name, robots.gantry())
     put(engine, [0.1, 0.2, 0.3], [1.0, 2.0, 3.0])
     state = read(engine)
-    np.testing.assert_array_equal(state.joint_pos, [[0.1, 0.2, 0.3]])
+    np.testing.assert_array_equal(state.joint_pos, held(engine, [[0.1, 0.2, 0.3]]))
     np.testing.assert_array_equal(state.joint_vel, [[1.0, 2.0, 3.0]])
 
 
@@ -43,7 +45,7 @@ def test_a_torque_turns_an_inertia_by_half_a_t_squared(
     about_joint = 0.01 + 0.5 * 0.2**2  # 0.03 kg m^2
     pos, vel = run(engine, 0.03, 50)  # 1 rad/s^2 for 0.5 s
     assert about_joint == pytest.approx(0.03)
-    np.testing.assert_allclose(vel[-1, 0, 0], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(vel[-1, 0, 0], 0.5, rtol=slack(engine_name, 1e-6, 1e-5))
     np.testing.assert_allclose(pos[-1, 0, 0], 0.125, rtol=0.01)
 
 
@@ -73,7 +75,9 @@ def test_a_floating_body_falls_freely(engine_name: str, build: Build, run: Run) 
     state = read(engine)
     np.testing.assert_allclose(state.root_pose[0, :3], [0, 0, 10 - G / 8], atol=0.006)
     np.testing.assert_allclose(state.root_pose[0, 3:], [1, 0, 0, 0], atol=1e-9)
-    np.testing.assert_allclose(state.root_vel[0], [0, 0, -G / 2, 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        state.root_vel[0], [0, 0, -G / 2, 0, 0, 0], atol=slack(engine_name, 1e-6, 5e-5)
+    )
 
 
 def test_a_floating_body_and_its_wheel_exchange_angular_momentum(
@@ -244,7 +248,7 @@ def test_a_contact_has_the_links_friction_coefficient(
     put(engine, settled, [1.0, 0.0])
     _, vel = run(engine, 0.0, 14)
     # MuJoCo's contacts chatter while they slide: their mean force is right to about a tenth.
-    tolerance = {"mujoco": 0.12}.get(engine_name, 0.01)
+    tolerance = {"mujoco": 0.12, "warp": 0.12}.get(engine_name, 0.01)
     assert (1.0 - vel[-1, 0, 0]) / 0.14 == pytest.approx(mu * 3 * G / 4, rel=tolerance)
 
 

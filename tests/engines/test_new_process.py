@@ -1,5 +1,6 @@
 """A checkpoint is worth what another process makes of it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_a_state_continues_bit_for_bit_in_a_new_process(engine_name: str, tmp_pa
     arguments = [engine_name, str(tmp_path / "state.npz"), str(tmp_path / "found.npy")]
     command = [sys.executable, "-c", CONTINUE, *arguments]
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'envs'}", "PATH": "", "OMP_NUM_THREADS": "1"}
+    if "WARP_CACHE_PATH" in os.environ:  # where compiled kernels are
+        environment["WARP_CACHE_PATH"] = os.environ["WARP_CACHE_PATH"]
     subprocess.run(command, check=True, env=environment, cwd=tmp_path, timeout=120)
     np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), wanted)
 
