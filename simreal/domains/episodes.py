@@ -20,8 +20,9 @@ class EpisodeInfo:
         success: Whether the success test held throughout its window; never for an episode that
             ended before the window did.
         terms: Sum of each reward term.
-        reason: `time limit`, `terminated` or `diverged`.
-        partial: Whether it began in the middle (staggered start) and should not be counted.
+        reason: `time limit`, `terminated`, `diverged`, or `lost` where the world's process ended.
+        partial: Whether it began in the middle (staggered start) or was lost, and should not be
+            counted.
         params: Randomized parameters of the episode as they were at its end; those with several
             components as `name[0]`, `name[1]`, ...
     """
@@ -46,6 +47,8 @@ class EpisodeBook:
         terms: Sum of each reward term (K, N).
         ok: Whether the success test held so far (N,), bool.
         start: Step at which the episode began (N,), beyond 0 where staggered.
+        num_diverged: Episodes that ended because the physics failed.
+        num_lost: Episodes that ended because a process did, since this object was made.
     """
 
     def __init__(self, task: Task, num_worlds: int, *, training: bool = False) -> None:
@@ -66,7 +69,7 @@ class EpisodeBook:
         self.start = np.zeros(num_worlds, dtype=np.int64)
         self.terms = np.zeros((len(self.names), num_worlds))
         self.ok = np.ones(num_worlds, dtype=bool)
-        self.num_diverged = 0
+        self.num_diverged = self.num_lost = 0
         self._one = np.ones(1, dtype=np.int64)
         self._recount()
 
@@ -105,18 +108,16 @@ class EpisodeBook:
         outside = (self.step < self._first) | (self.step > self._last)
         self.ok &= success | outside
 
-    def summary(
-        self, world: int, reason: str, params: Mapping[str, np.ndarray], *, diverged: bool
-    ) -> EpisodeInfo:
+    def summary(self, world: int, reason: str, params: Mapping[str, np.ndarray]) -> EpisodeInfo:
         """Summarize the episode that just ended in a world.
 
         Args:
             world: Index of the world.
             reason: Why it ended.
             params: Randomized parameters, name to (N,) or (N, k).
-            diverged: Whether the physics failed.
         """
-        self.num_diverged += int(diverged)
+        self.num_diverged += int(reason == "diverged")
+        self.num_lost += int(reason == "lost")
         terms = self.terms[:, world]
         return EpisodeInfo(
             world=world,
@@ -126,7 +127,7 @@ class EpisodeBook:
             success=bool(self.ok[world]) and int(self.step[world]) >= self._last,
             terms=dict(zip(self.names, (float(t) for t in terms), strict=True)),
             reason=reason,
-            partial=bool(self.start[world] > 0),
+            partial=bool(self.start[world] > 0) or reason == "lost",
             params=_named(params, world),
         )
 

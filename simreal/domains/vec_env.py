@@ -37,8 +37,9 @@ class StepResult(NamedTuple):
         obs: Observation, of the new episode where one ended (N, dim) float32.
         reward: (N,) float64.
         terminated: Ended by the task or by diverged physics (N,), bool.
-        truncated: Ended by the time limit alone (N,), bool.
+        truncated: Ended by the time limit alone, or because the world's process ended (N,), bool.
         final_obs: Observation before any reset (N, dim) float32; equals `obs` where nothing ended.
+            Of a world whose process ended it shows the last state that was seen.
         episodes: Summaries of the episodes that ended.
     """
 
@@ -154,7 +155,8 @@ class SimVecEnv:
             [np.zeros((n, dim), dtype=np.float32) for _ in range(2)] for _ in range(2)
         )
         self._flip = 0
-        self._ready = False
+        self._ready = self._sent = False
+        self._lost = self._none
 
     # ------------------------------------------------------------------ reset
 
@@ -240,22 +242,59 @@ class SimVecEnv:
         Raises:
             EngineError: `reset` was not called, or an action has another shape or is not a number.
         """
-        if not self._ready:
-            raise EngineError("step before reset: call reset() first")
+        self.send(actions)
+        return self.receive(autoreset=autoreset)
+
+    def send(self, actions: np.ndarray) -> None:
+        """Begin a control step, which workers do while the caller goes on; `receive` ends it.
+
+        Args:
+            actions: (N, dim), clipped to [-1, 1].
+
+        Raises:
+            EngineError: `reset` was not called, a step is under way, or an action has another shape
+                or is not a number.
+        """
+        if not self._ready or self._sent:
+            raise EngineError(
+                "a step is under way: call receive() first"
+                if self._sent
+                else "step before reset: call reset() first"
+            )
         self._act(actions)
-        diverged = self._advance()
-        reward, terminated = self._judge(diverged)
-        final = self._observe(diverged)
-        if terminated is None and diverged is None and not self.book.due:
+        book, wiring = self.book, self._wiring
+        schedule = wiring.line.push(self._command, book.episode, book.step)
+        self._sent = True
+        self.engine.begin_step(schedule, wiring.sensors.sample_tick)
+
+    def receive(self, *, autoreset: bool = True) -> StepResult:
+        """End the control step that `send` began.
+
+        Args:
+            autoreset: Whether worlds whose episode ended begin a new one at once.
+
+        Returns:
+            Views that stay valid until the step after the next.
+
+        Raises:
+            EngineError: No step is under way.
+        """
+        if not self._sent:
+            raise EngineError("receive without a step under way: call send() first")
+        broken = self._advance()
+        reward, terminated = self._judge(broken)
+        final = self._observe(broken)
+        if terminated is None and broken is None and not self.book.due:
             return StepResult(final, reward, self._none, self._none, final, [])
         ended = self._none if terminated is None else terminated
-        if diverged is not None:
-            ended = ended | diverged
-        truncated = (self.book.step >= self.book.limit) & ~ended
+        truncated = self.book.step >= self.book.limit
+        if broken is not None:
+            ended, truncated = (ended | broken) & ~self._lost, truncated | self._lost
+        truncated = truncated & ~ended
         done = ended | truncated
         if not done.any():
             return StepResult(final, reward, ended, truncated, final, [])
-        episodes = self._close(done, ended, diverged)
+        episodes = self._close(done, ended, broken)
         obs = final
         if autoreset:
             self._restart(done, np.zeros(self.num_worlds, dtype=np.int64))
@@ -277,20 +316,21 @@ class SimVecEnv:
         self.action_map.command(action, self._command)
 
     def _advance(self) -> np.ndarray | None:
-        """Advance the physics and return which worlds diverged (N,), or None where none did."""
-        book, wiring = self.book, self._wiring
-        schedule = wiring.line.push(self._command, book.episode, book.step)
-        self.engine.step(schedule, wiring.sensors.sample_tick)
+        """End the physics' step; return which worlds diverged or were lost (N,), None if none."""
+        self.engine.end_step()
+        self._sent = False
         self.truth, self._previous = self._previous, self.truth
         self.engine.read(self.truth)
-        book.advance()
+        self.book.advance()
         if self._changing:
             self._redraw()
         health = self.engine.health(self.truth)
         if not health.reason:
             return None
-        self.truth.copy_from(self._previous, health.diverged)
-        return health.diverged
+        self._lost = self._none if health.lost is None else health.lost
+        broken = health.diverged | self._lost
+        self.truth.copy_from(self._previous, broken)
+        return broken
 
     def _redraw(self) -> None:
         period = self.task.control_period_s
@@ -299,41 +339,41 @@ class SimVecEnv:
             every = 1 if rule.when == "step" else max(1, round(rule.interval_s / period))
             self._draw((name,), self.book.step % every == 0, Stream.DYNAMICS)
 
-    def _judge(self, diverged: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    def _judge(self, broken: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Count reward terms and success; return the reward (N,) and what the task ends."""
         evaluator, book = self._evaluator, self.book
         terms, reward, ended = evaluator.judge(
             self._previous, self.truth, self._action, self._last_action
         )
-        if diverged is not None:
-            terms[:, diverged], reward[diverged] = 0.0, 0.0
+        if broken is not None:
+            terms[:, broken], reward[broken] = 0.0, 0.0
         book.terms += terms
         if book.judging:
             success = evaluator.success(self.truth)
-            book.judge(success if diverged is None else success & ~diverged)
+            book.judge(success if broken is None else success & ~broken)
         return reward, ended
 
-    def _observe(self, diverged: np.ndarray | None) -> np.ndarray:
+    def _observe(self, broken: np.ndarray | None) -> np.ndarray:
         sensors, book = self._wiring.sensors, self.book
         measured = self.truth
         if not sensors.ideal:
             self.engine.sample(self._sample)
-            if diverged is not None:  # no sensor gives what is not a number
-                self._sample.copy_from(self.truth, diverged)
+            if broken is not None:  # no sensor gives what is not a number
+                self._sample.copy_from(self.truth, broken)
             measured = sensors.measure(self._sample, book.episode, book.step)
         self._evaluator.observe(measured, self._action)
         self._flip ^= 1
         return self.observation.emit(self._final[self._flip])
 
     def _close(
-        self, done: np.ndarray, terminated: np.ndarray, diverged: np.ndarray | None
+        self, done: np.ndarray, terminated: np.ndarray, broken: np.ndarray | None
     ) -> list[EpisodeInfo]:
         episodes = []
         for world in np.flatnonzero(done).tolist():
-            lost = diverged is not None and bool(diverged[world])
-            reason = "diverged" if lost else "terminated" if terminated[world] else "time limit"
-            params = self._sampler.values
-            episodes.append(self.book.summary(world, reason, params, diverged=lost))
+            reason = "terminated" if terminated[world] else "time limit"
+            if broken is not None and broken[world]:
+                reason = "lost" if self._lost[world] else "diverged"
+            episodes.append(self.book.summary(world, reason, self._sampler.values))
         return episodes
 
     # ------------------------------------------------------- checkpoint, close

@@ -74,10 +74,13 @@ class Health:
     Attributes:
         diverged: (N,) bool, worlds whose state is not finite or beyond the velocity bound.
         reason: One line, empty where nothing diverged.
+        lost: (N,) bool, worlds whose process ended during the step and that stand at the default
+            pose in a new one; None where there are none.
     """
 
     diverged: np.ndarray
     reason: str = ""
+    lost: np.ndarray | None = None
 
 
 class Engine(ABC):
@@ -138,6 +141,18 @@ class Engine(ABC):
             sample_tick: After how many ticks the sensors of each world are read (N,), 1 to K; None
                 where nothing is delayed, and then `sample` equals `read`.
         """
+
+    def begin_step(self, commands: np.ndarray, sample_tick: np.ndarray | None = None) -> None:
+        """Begin a control step, which may go on while the caller does something else.
+
+        Args:
+            commands: See `step`.
+            sample_tick: See `step`.
+        """
+        self.step(commands, sample_tick)
+
+    def end_step(self) -> None:  # noqa: B027 - nothing to wait for is a good answer
+        """Wait until the step that was begun is over."""
 
     @abstractmethod
     def read(self, state: State) -> None:

@@ -1,19 +1,17 @@
-"""One engine spread over processes: the same contract, N worlds in W contiguous chunks.
+"""One engine spread over workers: the same contract, N worlds in W contiguous chunks.
 
 PyBullet holds Python's lock, so more cores need more processes. A worker only applies, resets,
 ticks and reads; all random numbers stay in the parent, so results do not depend on W, bit for bit.
-The shared memory has no name in the file system (an unlinked file that the workers inherit), so
-nothing can be left behind, however a process ends.
+
+A worker that ends or hangs is replaced by a new one, with the parameters its worlds had, at the
+default pose. Those worlds are reported as lost once (`Health.lost`): their episodes have no end
+that anybody saw. More than five losses within a minute end the run.
 """
 
 import itertools
-import multiprocessing
-import pickle
-import weakref
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -22,27 +20,47 @@ from simreal.core.params import DynamicsParams, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
 from simreal.engines.base import Capability, Engine, EngineSpec, Health
+from simreal.engines.crew import Crew, Loss, Order, RemoteError, RestartLimit
+from simreal.engines.process_crew import ProcessCrew
 from simreal.engines.registry import engine_class
-from simreal.engines.worker_process import SAMPLED_STEP, STEP, Layout, failure, serve
+from simreal.engines.shared import Layout
 from simreal.errors import ConfigError, EngineError, SimrealError
 
-_PATIENCE_S = 5.0  # for a worker to end by itself before it is ended
+STEP_TIMEOUT_S = 60.0
+MakeCrew = Callable[[str, Layout, int, float], Crew]
+"""From engine name, layout, number of workers and patience [s]."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class WorkerEngine(Engine):
-    """Advance N worlds of any engine in W worker processes.
+    """Advance N worlds of any engine in W workers.
 
-    The processes are spawned, so a script that builds one guards its main part with
+    Worker processes are spawned, so a script that builds one guards its main part with
     `if __name__ == "__main__":`.
+
+    Attributes:
+        limit: How many workers were replaced.
     """
 
-    def __init__(self, name: str, spec: EngineSpec, workers: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        spec: EngineSpec,
+        workers: int,
+        *,
+        make_crew: MakeCrew = ProcessCrew,
+        step_timeout_s: float = STEP_TIMEOUT_S,
+    ) -> None:
         """Start the workers and wait until each has built its worlds.
 
         Args:
             name: Engine name.
             spec: What to build.
             workers: W; at most N are started.
+            make_crew: Where the workers live.
+            step_timeout_s: How long a control step or a call may take before the worker counts as
+                lost [s].
 
         Raises:
             ConfigError: W is below 1.
@@ -53,24 +71,23 @@ class WorkerEngine(Engine):
         self._inner = engine_class(name)
         self.name = name
         super().__init__(spec)
-        blank = self.new_state()
-        self._layout = Layout(
-            spec.ticks, spec.num_worlds, self.robot.num_actuators, blank.buffer.shape[1]
-        )
+        width = self.new_state().buffer.shape[1]
+        layout = Layout(spec.ticks, spec.num_worlds, self.robot.num_actuators, width)
         bounds = np.linspace(0, spec.num_worlds, min(workers, spec.num_worlds) + 1).astype(int)
         self._chunks = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
-        context = multiprocessing.get_context("spawn")
-        memory = context.RawArray("d", self._layout.size)
-        self._shared = self._layout.views(memory)
-        self._pipes: list[Connection] = []
-        self._processes: list[BaseProcess] = []
-        self._broken = ""
-        # Also runs when the interpreter exits and when an unfinished engine is collected.
-        self._end = weakref.finalize(self, _end, self._pipes, self._processes)
+        self._everyone = range(len(self._chunks))
+        self._params: dict[str, np.ndarray] = {}
+        self._applied: dict[str, np.ndarray] = {}
+        self._lost, self._told = (np.zeros(spec.num_worlds, dtype=bool) for _ in range(2))
+        self.limit = RestartLimit()
+        self._busy, self._sampled, self._broken = False, False, ""
+        self._crew = make_crew(name, layout, len(self._chunks), step_timeout_s)
+        self._shared = self._crew.shared
         try:
-            for chunk in self._chunks:
-                self._start(context, memory, chunk)
-            self.exact_state = all(self._receive_all(built=True))
+            for worker in self._everyone:
+                self._start(worker)
+            exact = [self._built(worker) for worker in self._everyone]  # wait for every one
+            self.exact_state = all(exact)
         except BaseException:
             self.close()
             raise
@@ -88,13 +105,8 @@ class WorkerEngine(Engine):
             joint_pos: (N, J) [rad or m]; rows outside the mask are ignored.
             joint_vel: (N, J) [rad/s or m/s].
         """
-        self._call(
-            "reset",
-            [
-                (mask[c], joint_pos[c], joint_vel[c]) if mask[c].any() else None
-                for c in self._chunks
-            ],
-        )
+        self._call("reset", lambda c: (mask[c], joint_pos[c], joint_vel[c]), mask)
+        self._lost &= ~mask
 
     def step(self, commands: np.ndarray, sample_tick: np.ndarray | None = None) -> None:
         """Advance every world by one control step of K ticks.
@@ -103,6 +115,19 @@ class WorkerEngine(Engine):
             commands: What each actuator gets in each tick (K, N, A).
             sample_tick: After how many ticks the sensors of each world are read (N,), 1 to K.
         """
+        self.begin_step(commands, sample_tick)
+        self.end_step()
+
+    def begin_step(self, commands: np.ndarray, sample_tick: np.ndarray | None = None) -> None:
+        """Begin a control step, which the workers do while the caller goes on; see `step`.
+
+        Args:
+            commands: (K, N, A).
+            sample_tick: (N,), 1 to K.
+
+        Raises:
+            EngineError: The commands have another shape, or a step is under way.
+        """
         if commands.shape != self._shared.commands.shape:
             raise EngineError(
                 f"commands have shape {commands.shape}; ticks, worlds, actuators "
@@ -110,12 +135,26 @@ class WorkerEngine(Engine):
             )
         self._check_alive()
         self._shared.commands[...] = commands
+        self._sampled = sample_tick is not None
         if sample_tick is not None:
             self._shared.sample_tick[...] = sample_tick
-        order = STEP if sample_tick is None else SAMPLED_STEP
-        self._send([order] * len(self._pipes))
-        self._receive_all()
-        if sample_tick is None:
+        self._told[...], self._lost[...] = self._lost, False
+        self._busy = True
+        self._crew.begin_step(self._everyone, self._sampled)
+
+    def end_step(self) -> None:
+        """Wait until the step that was begun is over.
+
+        Raises:
+            EngineError: None was begun, or too many workers were lost.
+        """
+        if not self._busy:
+            raise EngineError("end_step without begin_step")
+        found = self._collect(self._everyone)
+        self._told |= self._lost
+        self._lost[...] = False
+        _raise_first(found)
+        if not self._sampled:
             self._shared.sampled[...] = self._shared.now
 
     def read(self, state: State) -> None:
@@ -133,13 +172,11 @@ class WorkerEngine(Engine):
             params: Values for all N worlds.
             mask: Worlds to change (N,), bool.
         """
-        self._call(
-            "apply",
-            [
-                ({k: v[c] for k, v in params.items()}, mask[c]) if mask[c].any() else None
-                for c in self._chunks
-            ],
-        )
+        for name, values in params.items():  # for whoever is started later
+            kept = self._params.setdefault(name, np.array(values))
+            kept[mask] = values[mask]
+            self._applied.setdefault(name, np.zeros(self.num_worlds, dtype=bool))[mask] = True
+        self._call("apply", lambda c: ({k: v[c] for k, v in params.items()}, mask[c]), mask)
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Return all that determines the future of the worlds.
@@ -147,7 +184,7 @@ class WorkerEngine(Engine):
         Arrays have one row per world, as if one engine had them all; a number without rows is the
         same in every worker, since they go in step.
         """
-        parts: list[dict[str, np.ndarray]] = self._call("get_state", [()] * len(self._chunks))
+        parts: list[dict[str, np.ndarray]] = self._call("get_state", lambda c: ())
         return {
             key: np.concatenate([part[key] for part in parts]) if first.ndim else first
             for key, first in parts[0].items()
@@ -155,19 +192,15 @@ class WorkerEngine(Engine):
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what `get_state` returned; parameters must have been applied before."""
-        self._call(
-            "set_state",
-            [({k: v[c] if v.ndim else v for k, v in state.items()},) for c in self._chunks],
-        )
+        self._call("set_state", lambda c: ({k: v[c] if v.ndim else v for k, v in state.items()},))
+        self._lost[...] = False
 
     def render(self, world: int, width: int, height: int) -> np.ndarray:
         """Return a picture of one world (H, W, 3), uint8."""
-        orders: list[tuple[Any, ...] | None] = [None] * len(self._chunks)
-        for i, chunk in enumerate(self._chunks):
-            if chunk.start <= world < chunk.stop:
-                orders[i] = (world - chunk.start, width, height)
-        answers: list[np.ndarray] = self._call("render", orders)
-        return answers[0]
+        only = np.arange(self.num_worlds) == world
+        answers = self._call("render", lambda c: (world - c.start, width, height), only)
+        picture: np.ndarray = answers[0]
+        return picture
 
     def health(self, state: State, max_velocity: float = 1e4) -> Health:
         """Say which worlds diverged, by their state or by what their engine itself reports.
@@ -177,6 +210,10 @@ class WorkerEngine(Engine):
             max_velocity: Joint speed beyond which a world is called diverged [rad/s or m/s].
         """
         seen = super().health(state, max_velocity)
+        if self._told.any():
+            worlds = np.flatnonzero(self._told)
+            lost = f"{worlds.size} of {self.num_worlds} worlds lost their worker"
+            return Health(seen.diverged & ~self._told, seen.reason or lost, self._told.copy())
         if not self._shared.failed.any():
             return seen
         diverged = np.asarray(seen.diverged | (self._shared.failed > 0))
@@ -190,99 +227,109 @@ class WorkerEngine(Engine):
     def close(self) -> None:
         """End the workers. Safe to call twice."""
         self._broken = self._broken or "it was closed"
-        self._end()
+        self._crew.close()
 
     def _check_params(self, names: Sequence[str]) -> None:
         """Leave the check to the workers, whose engine knows what it can apply."""
         # On an instance the question has an answer: that of the engine inside.
         self.__dict__["capability"] = self._inner.capability
 
-    def _start(self, context: Any, memory: Any, chunk: slice) -> None:
-        here, there = context.Pipe()
+    def _start(self, worker: int) -> None:
+        chunk = self._chunks[worker]
         spec = replace(
             self.spec,
             num_worlds=chunk.stop - chunk.start,
             fixed=dict(self.spec.fixed),
             options=dict(self.spec.options),
         )
-        process = context.Process(
-            target=serve,
-            args=(there, memory, self._layout, chunk.start, self.name, spec),
-            name=f"simreal worlds {chunk.start}-{chunk.stop - 1}",
-            daemon=True,
-        )
-        self._pipes.append(here)
-        process.start()
-        self._processes.append(process)
-        there.close()  # so that the end of the worker is the end of the pipe
+        self._crew.start(worker, chunk.start, spec)
 
-    def _call(self, method: str, orders: Sequence[tuple[Any, ...] | None]) -> list[Any]:
+    def _built(self, worker: int) -> bool:
+        found = self._crew.built(worker)
+        if isinstance(found, Loss):
+            raise EngineError(f"{self._title(worker)} {found.reason} while it built its worlds")
+        if isinstance(found, RemoteError):
+            _reraise(found)
+        return bool(found)
+
+    def _call(
+        self,
+        method: str,
+        arguments: Callable[[slice], tuple[Any, ...]],
+        mask: np.ndarray | None = None,
+    ) -> list[Any]:
         """Call a method on the workers that have something to do, and return their answers."""
         self._check_alive()
-        asked = [None if order is None else pickle.dumps((method, order)) for order in orders]
-        self._send(asked)
-        answers = self._receive_all([order is not None for order in asked])
-        return [pickle.loads(answer[1:]) for answer in answers]
+        orders: dict[int, Order] = {
+            worker: (method, arguments(chunk))
+            for worker, chunk in enumerate(self._chunks)
+            if mask is None or mask[chunk].any()
+        }
+        answers: dict[int, Any] = {}
+        while left := {w: order for w, order in orders.items() if w not in answers}:
+            self._busy = True
+            self._crew.begin_call(left)
+            answers |= self._collect(left)
+        _raise_first(answers)
+        return [answers[worker] for worker in orders]
 
-    def _send(self, orders: Sequence[bytes | None]) -> None:
-        for i, (pipe, order) in enumerate(zip(self._pipes, orders, strict=True)):
-            if order is not None:
-                try:
-                    pipe.send_bytes(order)
-                except OSError as error:
-                    raise self._lost(i) from error
+    def _collect(self, workers: Sequence[int] | Mapping[int, Any]) -> dict[int, Any]:
+        """Return the answers; workers that ended are replaced and have none."""
+        found = self._crew.collect(list(workers))
+        self._busy = False
+        gone = {worker: loss for worker, loss in found.items() if isinstance(loss, Loss)}
+        for worker, loss in gone.items():
+            self._replace(worker, loss)
+        return {worker: answer for worker, answer in found.items() if worker not in gone}
 
-    def _receive_all(
-        self, asked: Sequence[bool] | None = None, *, built: bool = False
-    ) -> list[Any]:
-        """Wait for every answer, so that the workers stay in step, then raise the first failure."""
-        before, self._broken = self._broken, "a call was interrupted"
-        answers, failed = [], None
-        for i, pipe in enumerate(self._pipes):
-            if asked is not None and not asked[i]:
-                continue
-            try:
-                answer = pipe.recv() if built else pipe.recv_bytes()
-            except (EOFError, OSError) as error:
-                raise self._lost(i) from error
-            failed = failed or failure(answer)
-            answers.append(answer)
-        self._broken = before
-        if failed is not None:
-            _reraise(*failed)
-        return answers
+    def _replace(self, worker: int, loss: Loss) -> None:
+        """Start a worker anew, with the parameters its worlds had."""
+        what, chunk = f"{self._title(worker)} {loss.reason}", self._chunks[worker]
+        self._broken = what
+        self.limit.count(what)
+        _LOG.warning("%s; it is started anew and its worlds are reset", what)
+        self._start(worker)
+        self._built(worker)
+        self._broken = ""
+        self._lost[chunk] = True
+        if self._params:
+            self._restore_params(worker)
+
+    def _restore_params(self, worker: int) -> None:
+        chunk = self._chunks[worker]
+        groups: dict[bytes, list[str]] = {}
+        for name, mask in self._applied.items():
+            groups.setdefault(mask[chunk].tobytes(), []).append(name)
+        for names in groups.values():
+            mask = self._applied[names[0]][chunk]
+            values = {name: self._params[name][chunk] for name in names}
+            self._crew.begin_call({worker: ("apply", (values, mask))})
+            found = self._crew.collect([worker])
+            if isinstance(found[worker], Loss):
+                self._replace(worker, found[worker])
+                return
+            _raise_first(found)
 
     def _check_alive(self) -> None:
+        if self._busy:
+            self._broken = self._broken or "a call was interrupted"
         if self._broken:
             raise EngineError(f"the worker engine cannot go on: {self._broken}; build a new one")
 
-    def _lost(self, worker: int) -> EngineError:
-        process, chunk = self._processes[worker], self._chunks[worker]
-        process.join(1.0)
-        self._broken = (
-            f"worker {worker} (worlds {chunk.start} to {chunk.stop - 1}) ended "
-            f"with exit code {process.exitcode}"
-        )
-        return EngineError(
-            f"{self._broken}; if memory ran out, use fewer worlds (and see the system log)"
-        )
+    def _title(self, worker: int) -> str:
+        chunk = self._chunks[worker]
+        return f"worker {worker} (worlds {chunk.start} to {chunk.stop - 1})"
 
 
-def _reraise(error: Exception | None, text: str) -> None:
-    remote = EngineError(text)
-    if isinstance(error, SimrealError):
-        raise error from remote
-    last = text.strip().splitlines()[-1]
-    raise EngineError(f"a worker failed: {last}\n{text}") from remote
+def _raise_first(answers: Mapping[int, Any]) -> None:
+    for answer in answers.values():
+        if isinstance(answer, RemoteError):
+            _reraise(answer)
 
 
-def _end(pipes: list[Connection], processes: list[BaseProcess]) -> None:
-    while pipes:
-        pipes.pop().close()  # a worker ends when its pipe does
-    for process in processes:
-        process.join(_PATIENCE_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        process.close()
-    processes.clear()
+def _reraise(remote: RemoteError) -> None:
+    cause = EngineError(remote.text)
+    if isinstance(remote.error, SimrealError):
+        raise remote.error from cause
+    last = remote.text.strip().splitlines()[-1]
+    raise EngineError(f"a worker failed: {last}\n{remote.text}") from cause

@@ -65,7 +65,7 @@ class EpisodeLog(BaseCallback):
 
     Tags: `reward/<term>` is the mean per control step and `domain/<param>/mean` and `/std` are
     those of the draws, over the last episodes; `rollout/num_diverged` counts episodes that physics
-    ended.
+    ended, `rollout/num_lost` those whose worker process did.
     """
 
     def __init__(self, window: int = 512) -> None:
@@ -88,6 +88,8 @@ class EpisodeLog(BaseCallback):
     def _on_rollout_end(self) -> None:
         env: Any = self.training_env
         self.logger.record("rollout/num_diverged", env.sim.book.num_diverged)
+        if env.sim.book.num_lost:
+            self.logger.record("rollout/num_lost", env.sim.book.num_lost)
         if not self._new:
             return
         self._new = False

@@ -22,7 +22,7 @@ def run(book: EpisodeBook, successes: list[tuple[bool, bool]]) -> None:
 
 
 def outcome(book: EpisodeBook, world: int = 0) -> bool:
-    return book.summary(world, "time limit", {}, diverged=False).success
+    return book.summary(world, "time limit", {}).success
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_a_summary_counts_what_happened_since_the_episode_began() -> None:
     book = begin((0, 4))
     run(book, [(True, True)] * 3)
     params = {"gravity": np.array([[9.0], [9.5]]), "com.cart": np.array([[1.0, 2.0], [3.0, 4.0]])}
-    info = book.summary(1, "diverged", params, diverged=True)
+    info = book.summary(1, "diverged", params)
     assert (info.world, info.episode, info.length, info.reason) == (1, 0, 3, "diverged")
     assert info.terms == {"place": 1.5, "effort": 1.5}
     assert info.return_ == 3.0
     assert info.partial
-    assert not book.summary(0, "terminated", params, diverged=False).partial
+    assert not book.summary(0, "terminated", params).partial
     assert info.params == {"gravity": 9.5, "com.cart[0]": 3.0, "com.cart[1]": 4.0}
     assert book.num_diverged == 1
 
@@ -94,5 +94,5 @@ def test_a_restored_book_goes_on_as_the_saved_one() -> None:
     run(other, [(True, True)] * 1)
     assert (other.due, other.judging) == (book.due, book.judging) == (True, True)
     for world in (0, 1):
-        summary = [b.summary(world, "time limit", {}, diverged=False) for b in (book, other)]
+        summary = [b.summary(world, "time limit", {}) for b in (book, other)]
         assert summary[0] == summary[1]

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simreal.core.distributions import Uniform
+from simreal.core.state import State
 from simreal.domains import Actuation, Domain, Randomization, Randomized, Sensing, SimVecEnv
+from simreal.engines import Health
 from simreal.errors import CheckpointError, ConfigError, EngineError, ParameterError
 from simreal_envs.robots import double_pendulum, simple_pendulum
 from simreal_envs.tasks.double_pendulum import Pendubot
@@ -216,6 +218,58 @@ def test_a_diverged_world_ends_its_episode_with_a_reason_and_is_counted(
         result = env.step(np.zeros((3, 1)))
         assert np.isfinite(result.obs).all()
     assert env.book.num_diverged == 1
+
+
+# -- lost worlds and steps in two parts ------------------------------------------------------------
+
+
+def test_a_lost_world_ends_its_episode_as_truncated_with_what_was_last_seen(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = build(3)
+    env.reset(0)
+    before = env.step(np.full((3, 1), 0.5)).obs.copy()
+    sound = env.engine.health
+
+    def health(state: State, max_velocity: float = 1e4) -> Health:
+        seen = sound(state, max_velocity)
+        return Health(seen.diverged, "1 of 3 worlds lost their worker", np.arange(3) == 2)
+
+    monkeypatch.setattr(env.engine, "health", health)
+    result = env.step(np.full((3, 1), 0.5))
+    monkeypatch.undo()
+    assert result.truncated.tolist() == [False, False, True]
+    assert not result.terminated.any()
+    assert result.reward[2] == 0.0
+    assert [(e.world, e.reason, e.partial) for e in result.episodes] == [(2, "lost", True)]
+    assert (env.book.num_lost, env.book.num_diverged) == (1, 0)
+    # position and velocity stand still in what is observed of it, and the others went on
+    assert result.final_obs[2, 1] == before[2, 1]
+    assert result.final_obs[0, 1] != before[0, 1]
+    assert env.book.episode.tolist() == [0, 0, 1]
+
+
+def test_a_step_in_two_parts_is_the_same_step(build: Build) -> None:
+    whole, parts = build(2), build(2)
+    for env in (whole, parts):
+        env.reset(0)
+    for action in tape(14, 2):
+        wanted = whole.step(action)
+        parts.send(action)
+        found = parts.receive()
+        assert_equal([*found[:5]], [*wanted[:5]])
+        assert found.episodes == wanted.episodes
+
+
+def test_the_two_parts_of_a_step_alternate(build: Build) -> None:
+    env = build(2)
+    env.reset(0)
+    with pytest.raises(EngineError, match=r"call send\(\) first"):
+        env.receive()
+    env.send(np.zeros((2, 1)))
+    with pytest.raises(EngineError, match=r"call receive\(\) first"):
+        env.send(np.zeros((2, 1)))
+    env.receive()
 
 
 # -- random numbers --------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from simreal.core.params import DynamicsParams
-from simreal.engines import Engine, EngineSpec, make_engine
-from simreal.engines.worker_process import FAILED, Layout, failure
+from simreal.engines import Engine, EngineSpec, crew, make_engine
+from simreal.engines.shared import Layout
 from simreal.engines.workers import WorkerEngine
 from simreal.errors import ConfigError, EngineError, ParameterError, UnknownNameError
 from tests.engines import sample_robots as robots
@@ -38,9 +38,11 @@ def workers() -> Iterator[Start]:
     """Start worker engines, and end them."""
     made = []
 
-    def make(name: str = "pybullet", count: int = 2, **settings: Any) -> WorkerEngine:
+    def make(
+        name: str = "pybullet", count: int = 2, step_timeout_s: float = 60.0, **settings: Any
+    ) -> WorkerEngine:
         pytest.importorskip(name)
-        made.append(WorkerEngine(name, spec(**settings), count))
+        made.append(WorkerEngine(name, spec(**settings), count, step_timeout_s=step_timeout_s))
         return made[-1]
 
     yield make
@@ -89,7 +91,7 @@ def test_results_do_not_depend_on_the_number_of_workers(engine_name: str, worker
 
 def test_more_workers_than_worlds_are_not_started(workers: Start) -> None:
     engine = workers(count=9, num_worlds=2)
-    assert len(engine._processes) == 2
+    assert len(engine._crew.processes) == 2
 
 
 def test_one_is_asked_for_by_number(workers: Start) -> None:
@@ -149,24 +151,115 @@ def test_an_error_that_is_no_simreal_error_carries_its_traceback(workers: Start)
     assert "render" in str(caught.value)
 
 
-def test_failures_are_told_from_answers() -> None:
-    assert failure(b"d") is None
-    assert failure(True) is None
-    assert FAILED not in (b"d", b"s", b"t")
-
-
 def test_commands_of_a_wrong_shape_are_refused_before_they_are_sent(workers: Start) -> None:
     with pytest.raises(EngineError, match=r"\(5, 5, 2\)"):
         workers().step(np.zeros((5, N, 1)))
 
 
-def test_a_killed_worker_is_reported_and_the_engine_is_over(workers: Start) -> None:
+def use(engine: Engine) -> np.ndarray:
+    """Reset to a fixed state, and return where two steps lead."""
+    state, everyone = engine.new_state(), np.ones(N, dtype=bool)
+    engine.reset(everyone, np.full((N, 2), 0.3), np.zeros((N, 2)))
+    for _ in range(2):
+        engine.step(np.ones((5, N, 2)))
+    engine.read(state)
+    return state.buffer.copy()
+
+
+def test_a_killed_worker_is_replaced_and_its_worlds_are_reported(
+    workers: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, state = workers(), spec()
+    values = {"mass.arm1": np.linspace(0.4, 0.9, N), "gravity": np.linspace(5.0, 9.0, N)}
+    single = make_engine("pybullet", state)
+    for one in (engine, single):
+        one.apply(DynamicsParams(one.specs, values, N), np.arange(N) != 3)
+    wanted = use(single)
+    np.testing.assert_array_equal(use(engine), wanted)
+    os.kill(engine._crew.processes[1].pid, signal.SIGKILL)
+    engine.step(np.zeros((5, N, 2)))
+    now = engine.new_state()
+    engine.read(now)
+    health = engine.health(now)
+    assert health.lost is not None
+    assert health.lost.tolist() == [False, False, True, True, True]
+    assert not health.diverged.any()
+    assert "3 of 5 worlds lost their worker" in health.reason
+    assert not now.joint_pos[2:].any()  # at the default pose, the others went on
+    assert now.joint_pos[:2].all()
+    assert "worker 1 (worlds 2 to 4) ended with exit code -9" in caplog.text
+    np.testing.assert_array_equal(use(engine), wanted)  # with the parameters they had
+    assert engine.health(now).lost is None
+    assert engine.limit.total == 1
+    single.close()
+
+
+def test_a_worker_that_died_between_steps_is_replaced_at_the_next_call(workers: Start) -> None:
     engine = workers()
-    os.kill(engine._processes[1].pid, signal.SIGKILL)
+    os.kill(engine._crew.processes[0].pid, signal.SIGKILL)
+    everyone = np.ones(N, dtype=bool)
+    engine.reset(everyone, np.full((N, 2), 0.3), np.zeros((N, 2)))
+    state = engine.new_state()
+    engine.read(state)
+    assert (state.joint_pos == 0.3).all()
+    engine.step(np.zeros((5, N, 2)))
+    assert engine.health(state).lost is None  # all were reset, so nothing is lost
+    os.kill(engine._crew.processes[0].pid, signal.SIGKILL)
+    assert engine.get_state()["now"].shape[0] == N
+    engine.step(np.zeros((5, N, 2)))
+    lost = engine.health(state).lost
+    assert lost is not None
+    assert lost.tolist() == [True, True, False, False, False]
+
+
+def test_a_worker_that_hangs_is_replaced_after_the_time_out(
+    workers: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = workers(step_timeout_s=0.3)
+    os.kill(engine._crew.processes[0].pid, signal.SIGSTOP)
+    engine.step(np.zeros((5, N, 2)))
+    assert "did not answer within 0.3 s" in caplog.text
+    assert engine.limit.total == 1
+
+
+def test_too_many_losses_end_the_run_with_the_workers_own_error(
+    workers: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "MAX_RESTARTS", 0)
+    engine = workers()
+    os.kill(engine._crew.processes[1].pid, signal.SIGKILL)
     with pytest.raises(EngineError, match=r"worker 1 \(worlds 2 to 4\) ended with exit code -9"):
         engine.step(np.zeros((5, N, 2)))
     with pytest.raises(EngineError, match="build a new one"):
         engine.step(np.zeros((5, N, 2)))
+
+
+def test_five_restarts_a_minute_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(crew.time, "monotonic", lambda: now)
+    limit = crew.RestartLimit()
+    for now in (0.0, 10.0, 20.0, 30.0, 40.0):  # noqa: B007 - the clock reads it
+        limit.count("it ended")
+    now = 61.0
+    limit.count("it ended")  # the first is more than a minute ago
+    now = 69.0
+    with pytest.raises(EngineError, match="it ended, after 5 restarts within 60 s"):
+        limit.count("it ended")
+    assert limit.total == 6
+
+
+def test_the_parent_can_do_something_else_during_a_step(workers: Start) -> None:
+    engine, single = workers(), make_engine("pybullet", spec())
+    commands = np.ones((5, N, 2))
+    states = [engine.new_state() for _ in range(2)]
+    for one, state in zip((engine, single), states, strict=True):
+        one.begin_step(commands)
+        one.end_step()
+        one.read(state)
+    np.testing.assert_array_equal(states[0].buffer, states[1].buffer)
+    with pytest.raises(EngineError, match="end_step without begin_step"):
+        engine.end_step()
+    single.close()
 
 
 def test_a_closed_engine_says_so_and_closes_again(workers: Start) -> None:
@@ -206,7 +299,7 @@ SCRIPT = """
 
     if __name__ == "__main__":
         engine = WorkerEngine("pybullet", spec(), 2)
-        print(*[p.pid for p in engine._processes], flush=True)
+        print(*[p.pid for p in engine._crew.processes.values()], flush=True)
         while {forever}:
             engine.step(np.zeros((5, 5, 2)))
         print("done", flush=True)

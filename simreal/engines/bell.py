@@ -1,0 +1,186 @@
+"""How a worker process and its parent wait for one another: a short spin, then a blocking read.
+
+Orders and answers are counted in shared memory, and whoever waits looks at the counter for some
+microseconds. If nothing comes, it says that it sleeps and blocks on the pipe, and the other one
+then sends a byte. Two processes that store and load in opposite order can miss each other on some
+processors, so a sleeper looks again now and then; where stores may overtake each other, nobody
+spins and every order is a message.
+"""
+
+import platform
+import select
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+STEP, SAMPLED_STEP, CALL = 1, 2, 3
+WAKE, DONE, FAILED = b"w", b"d", b"f"
+WORDS = 8  # per worker, a cache line of its own
+_ORDER, _KIND, _ANSWER, _SPOKE, _ASLEEP, _PARENT_ASLEEP = range(6)
+_SPIN_S = 20e-6
+_LOOK_AGAIN_MS = 20
+_SPINS = platform.machine() in ("x86_64", "AMD64")
+
+
+class WorkerBell:
+    """Be the worker's end."""
+
+    def __init__(self, words: memoryview, pipe: Connection) -> None:
+        """Begin before the first order.
+
+        Args:
+            words: This worker's words.
+            pipe: Its pipe.
+        """
+        self._words, self._pipe = words, pipe
+        self._seen = words[_ORDER]
+        self._poller = select.poll()
+        self._poller.register(pipe.fileno(), select.POLLIN)
+
+    def next_order(self) -> tuple[int, bytes]:
+        """Wait for an order and return its kind and, for a call, what to call.
+
+        Raises:
+            EOFError: The parent is gone.
+        """
+        words, message = self._words, b""
+        if not _spin(words, self._seen):
+            words[_ASLEEP] = 1
+            while words[_ORDER] == self._seen:
+                if self._poller.poll(_LOOK_AGAIN_MS):
+                    message = self._read(message)
+            words[_ASLEEP] = 0
+        self._seen = words[_ORDER]
+        kind = words[_KIND]
+        while kind == CALL and not message:
+            message = self._read(message)
+        return kind, message
+
+    def answer(self, answer: bytes) -> None:
+        """Say that the order is done; anything but `DONE` travels through the pipe."""
+        words, speaks = self._words, answer != DONE
+        if speaks:
+            self._pipe.send_bytes(answer)
+        words[_SPOKE] = int(speaks)
+        words[_ANSWER] = self._seen
+        if not speaks and (words[_PARENT_ASLEEP] or not _SPINS):
+            self._pipe.send_bytes(WAKE)
+
+    def _read(self, message: bytes) -> bytes:
+        found = self._pipe.recv_bytes()
+        return message if found == WAKE else found
+
+
+class ParentBell:
+    """Be the parent's end of one worker.
+
+    Attributes:
+        pipe: The pipe.
+        message: What the worker said beside being done, empty if nothing.
+    """
+
+    def __init__(self, words: memoryview, pipe: Connection) -> None:
+        """Begin before the first order.
+
+        Args:
+            words: The worker's words, which are set to 0.
+            pipe: Its pipe.
+        """
+        for i in range(len(words)):
+            words[i] = 0
+        self._words, self.pipe, self.message = words, pipe, b""
+        self._count = 0
+
+    def order(self, kind: int, message: bytes = b"") -> None:
+        """Give an order.
+
+        Args:
+            kind: `STEP`, `SAMPLED_STEP` or `CALL`.
+            message: What to call.
+
+        Raises:
+            OSError: The worker is gone.
+        """
+        words = self._words
+        words[_KIND] = kind
+        self._count += 1
+        self.message = b""
+        if message:
+            self.pipe.send_bytes(message)
+        words[_ORDER] = self._count
+        if not message and (words[_ASLEEP] or not _SPINS):
+            self.pipe.send_bytes(WAKE)
+
+    @property
+    def done(self) -> bool:
+        """Return whether the last order is done."""
+        return bool(self._words[_ANSWER] == self._count)
+
+    def sleeps(self, asleep: bool) -> None:
+        """Tell the worker whether it has to send a byte."""
+        self._words[_PARENT_ASLEEP] = int(asleep)
+
+    def read(self) -> None:
+        """Read one message.
+
+        Raises:
+            EOFError: The worker is gone.
+            OSError: The worker is gone.
+        """
+        found = self.pipe.recv_bytes()
+        if found != WAKE:
+            self.message = found
+
+    def finish(self) -> bytes:
+        """Return what the worker said, empty if it only did what was asked.
+
+        Raises:
+            EOFError: The worker is gone.
+            OSError: The worker is gone.
+        """
+        while self._words[_SPOKE] and not self.message:
+            self.read()
+        return self.message
+
+
+def wait(bells: Sequence[ParentBell], patience_s: float) -> list[ParentBell]:
+    """Wait until workers are done, and return those that are gone or took too long.
+
+    Args:
+        bells: The workers' bells.
+        patience_s: Longest wait [s].
+    """
+    end = time.perf_counter() + _SPIN_S
+    left = list(bells)
+    while left and _SPINS and time.perf_counter() < end:
+        left = [bell for bell in left if not bell.done]
+    if not left:
+        return []
+    lost: list[ParentBell] = []
+    poller, owners = select.poll(), {bell.pipe.fileno(): bell for bell in left}
+    for number, bell in owners.items():
+        bell.sleeps(True)
+        poller.register(number, select.POLLIN)
+    end = time.perf_counter() + patience_s
+    while left := [bell for bell in left if not bell.done and bell not in lost]:
+        if time.perf_counter() > end:
+            lost += left
+        for number, _ in poller.poll(_LOOK_AGAIN_MS):
+            try:
+                owners[number].read()
+            except (EOFError, OSError):
+                lost.append(owners[number])
+                poller.unregister(number)
+    for bell in owners.values():
+        bell.sleeps(False)
+    return lost
+
+
+def _spin(words: memoryview, seen: int) -> bool:
+    if not _SPINS:
+        return False
+    end = time.perf_counter() + _SPIN_S
+    while words[_ORDER] == seen:
+        if time.perf_counter() > end:
+            return False
+    return True

@@ -1,0 +1,177 @@
+"""Workers that are processes on this machine, over one block of shared memory.
+
+The memory has no name in the file system (an unlinked file that the workers inherit), so nothing
+can be left behind, however a process ends.
+"""
+
+import multiprocessing
+import os
+import pickle
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from simreal.engines.base import EngineSpec
+from simreal.engines.bell import (
+    CALL,
+    FAILED,
+    SAMPLED_STEP,
+    STEP,
+    WORDS,
+    ParentBell,
+    wait,
+)
+from simreal.engines.crew import Crew, Loss, Order, RemoteError
+from simreal.engines.shared import Layout
+from simreal.engines.worker_process import serve
+
+_PATIENCE_S = 5.0  # for a worker to end by itself before it is ended
+_BUILD_S = 600.0
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class ProcessCrew(Crew):
+    """Reach worker processes, started by `spawn`.
+
+    Attributes:
+        processes: The processes, one per worker.
+    """
+
+    def __init__(self, engine: str, layout: Layout, num_workers: int, patience_s: float) -> None:
+        """Allocate the shared memory.
+
+        Args:
+            engine: Engine name.
+            layout: What is shared, without words.
+            num_workers: W.
+            patience_s: Longest time one control step or call may take [s].
+        """
+        self._engine, self._patience_s = engine, patience_s
+        self._context = multiprocessing.get_context("spawn")
+        words = WORDS * (num_workers + 1)  # the last ones only keep distance
+        self._layout = Layout(
+            layout.ticks, layout.num_worlds, layout.num_actuators, layout.width, words
+        )
+        self._memory = self._context.RawArray("d", self._layout.size)
+        self._words = self._layout.words(self._memory)
+        self.shared = self._layout.views(self._memory)
+        self._bells: dict[int, ParentBell] = {}
+        self._pipes: dict[int, Connection] = {}
+        self.processes: dict[int, BaseProcess] = {}
+        # Also runs when the interpreter exits and when an unfinished engine is collected.
+        self._end = weakref.finalize(self, _end, self._pipes, self.processes)
+
+    def start(self, worker: int, first: int, spec: EngineSpec) -> None:
+        """Begin to build a worker, or a new one in its place.
+
+        Args:
+            worker: Index.
+            first: Its first world.
+            spec: What it builds, for its worlds alone.
+        """
+        here, there = self._context.Pipe()
+        words = self._words[worker * WORDS : (worker + 1) * WORDS]
+        process = self._context.Process(
+            target=serve,
+            args=(there, self._memory, self._layout, (worker, first), self._engine, spec),
+            name=f"simreal worlds {first}-{first + spec.num_worlds - 1}",
+            daemon=True,
+        )
+        self._pipes[worker], self._bells[worker] = here, ParentBell(words, here)
+        with _one_thread():
+            process.start()
+        self.processes[worker] = process
+        there.close()  # so that the end of the worker is the end of the pipe
+
+    def built(self, worker: int) -> bool | Loss | RemoteError:
+        """Wait until a worker has built its worlds."""
+        pipe = self._pipes[worker]
+        try:
+            if not pipe.poll(_BUILD_S):
+                return self._lost(worker)
+            answer = pipe.recv()
+        except (EOFError, OSError):
+            return self._lost(worker)
+        return RemoteError(*answer) if isinstance(answer, tuple) else bool(answer)
+
+    def begin_step(self, workers: Sequence[int], sampled: bool) -> None:
+        """Ask for one control step with the commands in `shared`."""
+        kind = SAMPLED_STEP if sampled else STEP
+        for worker in workers:
+            self._order(worker, kind)
+
+    def begin_call(self, orders: Mapping[int, Order]) -> None:
+        """Ask for methods of the contract."""
+        packed = {worker: pickle.dumps(order) for worker, order in orders.items()}
+        for worker, message in packed.items():
+            self._order(worker, CALL, message)
+
+    def collect(self, workers: Sequence[int]) -> dict[int, Any]:
+        """Wait for the answers to what was asked last."""
+        wait([self._bells[worker] for worker in workers], self._patience_s)
+        return {worker: self._answer(worker) for worker in workers}
+
+    def close(self) -> None:
+        """End all workers. Safe to call twice."""
+        self._end()
+
+    def _order(self, worker: int, kind: int, message: bytes = b"") -> None:
+        try:
+            self._bells[worker].order(kind, message)
+        except OSError:
+            return  # it is gone, which `collect` finds out
+
+    def _answer(self, worker: int) -> Any:
+        bell = self._bells[worker]
+        if not bell.done:
+            return self._lost(worker)
+        try:
+            said = bell.finish()
+        except (EOFError, OSError):
+            return self._lost(worker)
+        if said[:1] == FAILED:
+            return RemoteError(*pickle.loads(said[1:]))
+        return pickle.loads(said[1:]) if said else None
+
+    def _lost(self, worker: int) -> Loss:
+        process = self.processes[worker]
+        process.join(1.0)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            process.join()
+        self._pipes.pop(worker).close()
+        self.processes.pop(worker).close()
+        if code is None:
+            return Loss(f"did not answer within {self._patience_s:g} s and was ended")
+        return Loss(f"ended with exit code {code}")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let a process that is started now do its linear algebra in one thread."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _end(pipes: dict[int, Connection], processes: dict[int, BaseProcess]) -> None:
+    while pipes:
+        pipes.popitem()[1].close()  # a worker ends when its pipe does
+    for process in processes.values():
+        process.join(_PATIENCE_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        process.close()
+    processes.clear()
