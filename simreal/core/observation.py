@@ -15,13 +15,22 @@ import numpy as np
 
 from simreal.errors import ConfigError, unknown_name
 
-OpKind = Literal["sin", "cos", "wrap", "scale", "offset", "clip"]
+OpKind = Literal["sin", "cos", "wrap", "scale", "offset", "clip", "unwrap", "low_pass"]
 Fill = Literal["first", "zero"]
 Order = Literal["oldest_first", "newest_first"]
 Step = Callable[[np.ndarray, np.ndarray], Any]
 """Evaluate one operation from a source (k, N) into an output (k, N), which may be the source."""
 
-_NUM_VALUES: dict[str, int] = {"sin": 0, "cos": 0, "wrap": 0, "scale": 1, "offset": 1, "clip": 2}
+_NUM_VALUES: dict[str, int] = {
+    "sin": 0,
+    "cos": 0,
+    "wrap": 0,
+    "scale": 1,
+    "offset": 1,
+    "clip": 2,
+    "unwrap": 0,
+    "low_pass": 1,
+}
 
 LAST_ACTION = "last_action"
 
@@ -32,7 +41,9 @@ class Op:
 
     Attributes:
         kind: `sin`, `cos`, `wrap` (to [-pi, pi)), `scale` (times a), `offset` (plus a), `clip` (to
-            a, b).
+            a, b), and two that remember: `unwrap` (an angle that goes on beyond half a turn, as
+            long as it moves less than that in a step) and `low_pass` (the value before, moved by
+            the share a of the way to the new one); both begin an episode with its first value.
         values: Its numbers.
     """
 
@@ -56,6 +67,11 @@ class Op:
             raise ConfigError(
                 f"observation operation '{self.kind}' got {list(self.values)}; not finite"
             )
+        if self.kind == "low_pass" and not 0.0 < self.values[0] <= 1.0:
+            raise ConfigError(
+                f"observation operation 'low_pass' got {self.values[0]}; a share in (0, 1] is "
+                "needed"
+            )
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
         """Return between what its results lie, given between what its inputs lie.
@@ -68,6 +84,10 @@ class Op:
             return -1.0, 1.0
         if self.kind == "wrap":
             return -math.pi, math.pi
+        if self.kind == "unwrap":
+            return -math.inf, math.inf
+        if self.kind == "low_pass":
+            return low, high
         if self.kind == "offset":
             return low + self.values[0], high + self.values[0]
         if self.kind == "scale":
@@ -203,7 +223,9 @@ class ObservationPipeline:
         self._newest = self.depth - 1
         self._rows = [frame.T for frame in self._frames]
         self.signal_elements = {name: tuple(elements) for name, elements in signals.items()}
-        self._groups, places = _compile(terms, signals)
+        self._groups, places = _compile(terms, signals, num_rows)
+        steps = [step for _, _, steps in self._groups for step in steps]
+        self._memories = [step for step in steps if isinstance(step, _Memory)]
         self._first = [self._scratch[place] for place in places]
         self._slots = [[frame[place] for place in places] for frame in self._frames]
         gather = _gather(terms, self.depth, self.frame_width)
@@ -226,13 +248,23 @@ class ObservationPipeline:
 
     @property
     def history(self) -> np.ndarray:
-        """Return a copy of the frames, oldest first (N, depth, frame width)."""
+        """Return a copy of the frames, oldest first (N, depth, frame width).
+
+        Where operations remember numbers, these follow in each frame.
+        """
         ordered = np.roll(self._frames, self.depth - 1 - self._newest, axis=0)
-        return np.ascontiguousarray(ordered.transpose(2, 0, 1))
+        kept = [np.broadcast_to(m.state, (self.depth, *m.state.shape)) for m in self._memories]
+        frames = np.concatenate([ordered, *kept], axis=1)
+        return np.ascontiguousarray(frames.transpose(2, 0, 1))
 
     def restore(self, history: np.ndarray) -> None:
         """Go on from what `history` returned."""
-        self._frames[...] = history.transpose(1, 2, 0)
+        frames = history.transpose(1, 2, 0)
+        at = self.frame_width
+        self._frames[...] = frames[:, :at]
+        for memory in self._memories:
+            memory.state[...] = frames[0, at : at + memory.state.shape[0]]
+            at += memory.state.shape[0]
         self._newest = self.depth - 1
 
     def bounds(
@@ -282,8 +314,8 @@ class ObservationPipeline:
             signals: Raw signal name to (N, k), the first measurement; other rows are ignored.
             mask: Rows to restart (N,), bool; all if None.
         """
-        self._evaluate(signals, self._first)
         rows = slice(None) if mask is None else mask
+        self._evaluate(signals, self._first, rows)
         first = self._scratch[:, rows]
         older = first.copy()
         older[self._zero_filled] = 0.0
@@ -301,18 +333,23 @@ class ObservationPipeline:
         out[...] = self._flat.take(self._gathers[self._newest], 0).T
         return out
 
-    def _evaluate(self, signals: Mapping[str, np.ndarray], targets: Sequence[np.ndarray]) -> None:
+    def _evaluate(
+        self, signals: Mapping[str, np.ndarray], targets: Sequence[np.ndarray], rows: Any = None
+    ) -> None:
         for (source, columns, steps), target in zip(self._groups, targets, strict=True):
             value = signals[source].T
             if columns is not None:
                 value = value[columns]
             for step in steps:
-                step(value, target)
+                if rows is not None and isinstance(step, _Memory):
+                    step.restart(value, target, rows)
+                else:
+                    step(value, target)
                 value = target
 
 
 def _compile(
-    terms: Sequence[Term], signals: Mapping[str, Sequence[str]]
+    terms: Sequence[Term], signals: Mapping[str, Sequence[str]], num_rows: int
 ) -> tuple[list[tuple[str, Any, list[Step]]], list[slice]]:
     """Turn terms into few array operations.
 
@@ -333,7 +370,7 @@ def _compile(
     for run in runs:
         known = list(signals[run[0].source])
         index = [known.index(element) for term in run for element in term.elements]
-        groups.append((run[0].source, _columns(index, len(known)), _steps(run)))
+        groups.append((run[0].source, _columns(index, len(known)), _steps(run, num_rows)))
         places.append(slice(at, at + len(index)))
         at += len(index)
     return groups, places
@@ -364,13 +401,43 @@ def _columns(index: list[int], size: int) -> Any:
     return np.array(index)
 
 
-def _steps(run: Sequence[Term]) -> list[Step]:
+def _steps(run: Sequence[Term], num_rows: int) -> list[Step]:
     """Return the operations of a group; each constant is a column with one number per entry."""
-    steps = []
+    steps: list[Step] = []
     for position, op in enumerate(run[0].ops):
         values = [term.ops[position].values for term in run for _ in term.elements]
-        steps.append(_step(op.kind, np.array(values).T[..., None]))
+        constants = np.array(values).T[..., None]
+        if op.kind in ("unwrap", "low_pass"):
+            steps.append(_Memory(constants[0] if op.values else None, (len(values), num_rows)))
+        else:
+            steps.append(_step(op.kind, constants))
     return steps or [_copy]
+
+
+class _Memory:
+    """Move a remembered number toward the new one: by a share of the way, or by the shorter way.
+
+    Attributes:
+        state: What it gave last (k, N).
+    """
+
+    def __init__(self, share: np.ndarray | None, shape: tuple[int, int]) -> None:
+        self.state = np.zeros(shape)
+        self._share, self._way = share, np.zeros(shape)
+
+    def __call__(self, source: np.ndarray, out: np.ndarray) -> None:
+        np.subtract(source, self.state, self._way)
+        if self._share is None:
+            _wrap(self._way, self._way)
+        else:
+            np.multiply(self._way, self._share, self._way)
+        np.add(self.state, self._way, self.state)
+        out[...] = self.state
+
+    def restart(self, source: np.ndarray, out: np.ndarray, rows: Any) -> None:
+        """Begin anew in some rows, with what comes in."""
+        self.state[:, rows] = source[:, rows]
+        out[...] = source
 
 
 def _step(kind: OpKind, values: np.ndarray) -> Step:

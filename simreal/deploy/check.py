@@ -12,19 +12,21 @@ import numpy as np
 
 from simreal.deploy.bundle import Bundle, load_bundle
 from simreal.deploy.decode import mismatch, one_line
+from simreal.deploy.policy import PolicyBase, entry_names
 from simreal.deploy.runtime import NumpyPolicy
 from simreal.errors import BundleError
 
 _FLOAT32 = 1e-6  # what is left of an output after a few layers of rounding
 
 
-def replay(bundle: Bundle) -> dict[str, float]:
-    """Compare the runtime with the recorded episode.
+def replay(bundle: Bundle, policy: PolicyBase | None = None) -> dict[str, float]:
+    """Compare a runtime with the recorded episodes.
 
     A command may also differ by a millionth of its scale: that is what float32 resolves.
 
     Args:
         bundle: A loaded bundle.
+        policy: A runtime of it, which is bound to the manifest's order; the numpy runtime if None.
 
     Returns:
         Largest absolute difference of `observation`, `output` and `command` over all steps.
@@ -32,7 +34,8 @@ def replay(bundle: Bundle) -> dict[str, float]:
     Raises:
         BundleError: A number differs by more than the bundle allows; the message names the first.
     """
-    policy = NumpyPolicy(bundle)
+    policy = NumpyPolicy(bundle) if policy is None else policy
+    policy.bind(bundle.manifest.robot.joint_names)
     manifest, golden = bundle.manifest, bundle.golden
     atol, resets = manifest.golden.atol, set(manifest.golden.resets)
     outputs = [f"action[{entry.joint}]" for entry in manifest.action.entries]
@@ -40,7 +43,7 @@ def replay(bundle: Bundle) -> dict[str, float]:
     scales = {entry.joint: entry.scale for entry in manifest.action.entries}
     resolved = np.array([_FLOAT32 * scales.get(name, 0.0) for name in names])
     stages: tuple[tuple[str, np.ndarray, Sequence[str], np.ndarray], ...] = (
-        ("observation", golden.observation, policy.entry_names, np.array(atol)),
+        ("observation", golden.observation, entry_names(manifest), np.array(atol)),
         ("output", golden.output, outputs, np.array(atol)),
         ("command", golden.command, names, np.maximum(atol, resolved)),
     )

@@ -276,6 +276,20 @@ class PolicyBase(ABC):
         """Compute the answer to the next measurement; `_action` is the action before."""
 
 
+def entry_names(manifest: Manifest) -> tuple[str, ...]:
+    """Return one name per observation entry: `term[element]@age`, age in control steps.
+
+    Args:
+        manifest: The manifest.
+    """
+    return tuple(
+        f"{term.name}[{element}]@{age}"
+        for term in manifest.observation.terms
+        for age in term.ages
+        for element in term.elements
+    )
+
+
 def idle_command(manifest: Manifest) -> np.ndarray:
     """Return what actuators without an action entry are sent (A): the default position, or 0.
 

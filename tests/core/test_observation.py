@@ -250,3 +250,83 @@ def test_wrong_terms_are_refused(wrong: dict[str, Any], message: str) -> None:
 def test_the_json_form_gives_the_term_back() -> None:
     original = term("x", history=3, fill="zero", ops=(Op("scale", (0.5,)), Op("sin")))
     assert Term.from_dict(original.to_dict()) == original
+
+
+# -- operations that remember ----------------------------------------------------------------------
+
+
+def test_unwrapping_goes_on_beyond_half_a_turn() -> None:
+    pipeline = ObservationPipeline((term("x", ops=(Op("unwrap"),)),), SIGNALS)
+    pipeline.restart(raw([3.0, 0.0, 0.0]))
+    seen = [float(pipeline.emit()[0, 0])]
+    # 0.5 rad a step across pi, where the sensor jumps to the other end, and back.
+    for angle in (3.5 - 2 * math.pi, 4.0 - 2 * math.pi, 3.5 - 2 * math.pi, 3.0):
+        pipeline.push(raw([angle, 0.0, 0.0]))
+        seen.append(float(pipeline.emit()[0, 0]))
+    np.testing.assert_allclose(seen, [3.0, 3.5, 4.0, 3.5, 3.0], atol=1e-6)
+
+
+def test_a_low_pass_moves_by_its_share() -> None:
+    pipeline = ObservationPipeline((term("x", ops=(Op("low_pass", (0.25,)),)),), SIGNALS)
+    pipeline.restart(raw([8.0, 0.0, 0.0]))
+    seen = [float(pipeline.emit()[0, 0])]
+    for _ in range(2):
+        pipeline.push(raw([0.0, 0.0, 0.0]))
+        seen.append(float(pipeline.emit()[0, 0]))
+    assert seen == [8.0, 6.0, 4.5]
+
+
+def test_what_is_remembered_begins_anew_in_the_restarted_rows_alone() -> None:
+    ops = (Op("low_pass", (0.5,)), Op("scale", (2.0,)))
+    pipeline = ObservationPipeline((term("x", ops=ops),), SIGNALS, 2)
+    pipeline.restart(raw([4.0, 0, 0], [4.0, 0, 0]))
+    pipeline.restart(raw([8.0, 0, 0], [100.0, 0, 0]), np.array([True, False]))
+    np.testing.assert_array_equal(pipeline.emit(), [[16.0], [8.0]])
+    pipeline.push(raw([0.0, 0, 0], [0.0, 0, 0]))
+    np.testing.assert_array_equal(pipeline.emit(), [[8.0], [4.0]])
+
+
+def test_what_is_remembered_is_restored() -> None:
+    terms = (
+        term("x", ops=(Op("low_pass", (0.5,)),), history=3, stride=2, order="newest_first"),
+        term("y", elements=("b", "c"), ops=(Op("unwrap"), Op("sin"))),
+    )
+    pipeline, other = (ObservationPipeline(terms, SIGNALS, 2) for _ in range(2))
+    rng = np.random.default_rng(0)
+    signals = [raw(*rng.normal(0.0, 2.0, (2, 3)).tolist()) for _ in range(9)]
+    pipeline.restart(signals[0])
+    for signal in signals[1:5]:
+        pipeline.push(signal)
+    other.restore(pipeline.history)
+    for signal in signals[5:]:
+        pipeline.push(signal)
+        other.push(signal)
+        np.testing.assert_array_equal(pipeline.emit(), other.emit())
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
+def test_a_low_pass_needs_a_share(share: float) -> None:
+    with pytest.raises(ConfigError, match="a share in"):
+        Op("low_pass", (share,))
+
+
+def test_frames_may_stride_and_come_newest_first() -> None:
+    terms = (
+        term("old", history=3, stride=2),
+        term("new", history=2, stride=3, order="newest_first", fill="zero"),
+    )
+    pipeline = ObservationPipeline(terms, SIGNALS)
+    assert pipeline.entry_names == ("old[a]@4", "old[a]@2", "old[a]@0", "new[a]@0", "new[a]@3")
+    pipeline.restart(raw([1.0, 0, 0]))
+    np.testing.assert_array_equal(pipeline.emit(), [[1, 1, 1, 1, 0]])
+    for value in (2.0, 3.0, 4.0, 5.0):
+        pipeline.push(raw([value, 0, 0]))
+    np.testing.assert_array_equal(pipeline.emit(), [[1, 3, 5, 5, 2]])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("history", 0), ("stride", 0), ("fill", "last"), ("order", "random")]
+)
+def test_a_history_that_makes_no_sense_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=field):
+        term("x", **{field: value})
