@@ -102,6 +102,15 @@ VERBS: dict[str, Verb] = {
         "Check a bundle's manifest, files and golden vectors.",
         ("check-bundle my.policy", "check-bundle outputs/RUN/policy", "check-bundle --help"),
         "PATH",
+    "replay": Verb(
+        "simreal.apps.replay",
+        "Show a controller's log against the golden behavior of its policy.",
+        (
+            "replay run.log policy=my.policy",
+            "replay run.log policy=pendubot-pybullet",
+            "list policies",
+        ),
+        "LOG policy=PATH",
     ),
     "list": Verb(
         "simreal.apps.list_",

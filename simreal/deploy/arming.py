@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simreal.deploy.binding import interface_differences
+from simreal.deploy.binding import interface_differences, signal_differences
 from simreal.deploy.bundle import Bundle
 from simreal.deploy.check import replay
 from simreal.deploy.intake import SignalIntake
@@ -39,6 +39,13 @@ def robot_problems(
         robot_period_s: Period at which the robot expects commands, if it has one [s].
     """
     problems = interface_differences(manifest.robot, interface)
+    problems += signal_differences(manifest, interface)
+    problems += [
+        f"loop of actuator '{a.joint}': expected 'motor', found '{a.loop}', which this controller "
+        "does not close"
+        for a in manifest.robot.actuators
+        if a.loop != "motor"
+    ]
     expected = settings.tick_s
     if robot_period_s is not None and not math.isclose(robot_period_s, expected, rel_tol=1e-6):
         problems.append(f"control period: expected {expected} s, found {robot_period_s} s")
@@ -116,6 +123,14 @@ def start_problems(
             problems.append(
                 f"start velocity of joint '{name}': expected at most {most:g}, found {value:g}"
             )
+    for signal in manifest.signals:
+        if signal.kind == "angular_velocity":
+            fastest = float(np.abs(intake.values[signal.name]).max())
+            if not fastest <= settings.start_max_turn:
+                problems.append(
+                    f"signal '{signal.name}' at the start: expected at most "
+                    f"{settings.start_max_turn:g} rad/s, found {fastest:g}"
+                )
     return problems
 
 

@@ -79,7 +79,6 @@ class TorqueBarrier:
             intake: Measurements.
         """
         robot, limit = manifest.robot, manifest.safety.torque_limit
-        joints = {joint.name: joint for joint in robot.joints}
         count = len(robot.actuators)
         self.position_lower, self.velocity_lower = np.full((2, count), -np.inf)
         self.position_upper, self.velocity_upper = np.full((2, count), np.inf)
@@ -88,13 +87,14 @@ class TorqueBarrier:
         self._speeds: list[tuple[int, int, float, float, float]] = []
         horizon = settings.barrier_horizon_periods * settings.period_s
         for i, actuator in enumerate(robot.actuators):
-            joint, name = joints[actuator.joint], actuator.joint
+            name = actuator.joint
             pos, vel = intake.pos.column(name), intake.vel.column(name)
             if actuator.kind != "torque":
                 continue
-            if pos is not None and joint.lower is not None and joint.upper is not None:
-                width = settings.barrier_share * (joint.upper - joint.lower)
-                self._ends.append((i, pos, vel, joint.lower, joint.upper, width, limit[name]))
+            if pos is not None and name in manifest.safety.joint_position:
+                lower, upper = manifest.safety.joint_position[name]
+                width = settings.barrier_share * (upper - lower)
+                self._ends.append((i, pos, vel, lower, upper, width, limit[name]))
             if vel is not None:
                 most = manifest.safety.joint_velocity_max[name]
                 begin = settings.velocity_barrier * most

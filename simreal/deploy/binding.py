@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simreal.deploy.decode import Words, describe
-from simreal.deploy.manifest import RobotEntry
+from simreal.deploy.manifest import Manifest, RobotEntry
 from simreal.errors import nearest
 
 
@@ -38,6 +38,44 @@ def interface_differences(robot: RobotEntry, found: Mapping[str, Any]) -> list[s
     problems += _table_differences(
         "actuator", "joint", expected["actuators"], found.get("actuators")
     )
+    return problems
+
+
+def signal_differences(manifest: Manifest, found: Mapping[str, Any]) -> list[str]:
+    """Return where the robot's other signals differ from those of a policy.
+
+    Four numbers say nothing of their order, and a velocity nothing of its frame; so a robot has to
+    declare every vector it gives, and the declaration must be the policy's. Joint signals need
+    none: their names and units are those of the joint table.
+
+    Args:
+        manifest: The manifest.
+        found: Interface of the robot, with `signals`: name to `kind`, `elements`, `units`, `frame`.
+    """
+    declared = found.get("signals", {})
+    if not isinstance(declared, Mapping):
+        return [f"signals: expected a table by name, found {describe(declared)}"]
+    problems = []
+    for signal in manifest.signals:
+        vector = signal.frame is not None
+        if signal.name not in declared:
+            if vector:
+                problems.append(
+                    f"signal '{signal.name}': expected a declaration of its kind, elements, units "
+                    f"and frame, found none.{nearest(signal.name, declared)}"
+                )
+            continue
+        actual = declared[signal.name]
+        if not isinstance(actual, Mapping):
+            problems.append(f"signal '{signal.name}': expected a table, found {describe(actual)}")
+            continue
+        joints = signal.kind.startswith("joint_")
+        for key in ("kind", "units") if joints else ("kind", "elements", "units", "frame"):
+            expected = getattr(signal, key)
+            value = list(expected) if isinstance(expected, tuple) else expected
+            if not _same(actual.get(key, Words("nothing")), value):
+                what = f"{key} of signal '{signal.name}'"
+                problems.append(_difference(what, expected, actual.get(key, Words("nothing"))))
     return problems
 
 

@@ -13,7 +13,7 @@ from simreal.deploy.settings import ControlSettings
 from simreal.deploy.states import State
 
 TICK_COLUMNS = ("time_s", "late_s", "latency_s", "state", "age_s", "new", "share", "epoch", "seq")
-DECISION_COLUMNS = ("time_s", "first")
+DECISION_COLUMNS = ("time_s", "first", "step")
 STATES = tuple(State)
 _CODES = {state: float(code) for code, state in enumerate(STATES)}
 
@@ -38,7 +38,7 @@ class BlackBox:
             settings: What the controller enforces.
             elements: Signal name to its element names, in the order they are given.
         """
-        self._log = log
+        self._log, self._steps = log, 0
         size = sum(len(names) for names in elements.values())
         actuators, outputs = len(manifest.robot.actuators), len(manifest.action.entries)
         self._tick = _Row(len(TICK_COLUMNS), size, actuators)
@@ -76,7 +76,8 @@ class BlackBox:
             answer: Its command (A).
         """
         head, packed, observation, output, command = self._decision.parts
-        head[0], head[1] = time_s, float(first)
+        head[0], head[1], head[2] = time_s, float(first), float(self._steps)
+        self._steps += 1
         packed[:] = intake.packed
         observation[:] = policy.observation
         output[:] = policy.output

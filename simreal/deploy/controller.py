@@ -100,6 +100,8 @@ class Controller:
         self._epoch, self._robot_epoch, self._seq = 0, 0, 0
         latency = self.manifest.timing.trained_latency
         self._trained_s = latency.command_s[1] + latency.measurement_s[1] + settings.tick_s
+        self._max_gap_s = settings.max_gap_periods * settings.period_s
+        self._max_stale_s = settings.max_stale_periods * settings.period_s
         self._lay_out()
 
     @property
@@ -178,6 +180,10 @@ class Controller:
             self._machine.stop(one_line(problem), latch=True)
         mode = self._command(begin)
         now = self._clock()
+        if now - begin > self._max_gap_s and mode is not Mode.DAMP:
+            # The process was stopped in between: what was decided is of another time.
+            self._machine.stop(self._gap("in a cycle", now - begin), latch=True)
+            mode = self._damp()
         values = self._send(mode, now)
         self.timer.record(begin, now)
         if self._box is not None:
@@ -236,7 +242,9 @@ class Controller:
 
     def _loop(self, ticks: int) -> None:
         tick_s, start, step = self.settings.tick_s, self._clock(), 0
-        most = 1 if self.settings.overrun == "stop" else self.settings.max_consecutive_overruns
+        settings = self.settings
+        most = settings.max_consecutive_overruns * settings.actuator_multiple
+        most = 1 if settings.overrun == "stop" else most
         while step < ticks:
             now = self._clock()
             wait = start + step * tick_s - now
@@ -270,7 +278,7 @@ class Controller:
         self._index, self._period = 0, -1
         self._go, self._begun = True, False
         self._share = self._late_s = 0.0
-        self._blended = self._stale_ticks = 0
+        self._blended = 0
         self._blend_ticks = round(settings.blend_in_s / settings.tick_s)
         self._last_begin = -math.inf
         self._resume = State.RUN
@@ -307,13 +315,15 @@ class Controller:
             return (
                 f"clock: expected at least {before:.6f} s, found {begin_s:.6f} s; it was set back"
             )
-        most = self.settings.max_gap_periods * self.settings.period_s
-        if begin_s - before > most and before > -math.inf:
-            return (
-                f"time between two cycles: expected at most {most:g} s, found "
-                f"{begin_s - before:.4g} s; the process was stopped, or the clock set forward"
-            )
+        if begin_s - before > self._max_gap_s and before > -math.inf:
+            return self._gap("between two cycles", begin_s - before)
         return self._rate.problem(begin_s)
+
+    def _gap(self, where: str, found_s: float) -> str:
+        return (
+            f"time {where}: expected at most {self._max_gap_s:g} s, found {found_s:.4g} s; the "
+            "process was stopped, or the clock set forward"
+        )
 
     def _guards(self, begin_s: float) -> str | None:
         """Ask watchdog and operator; return a problem, if there is one."""
@@ -357,7 +367,6 @@ class Controller:
             self._machine.to(State.HOLD)
         if self._intake.stale:
             return self._degrade()
-        self._stale_ticks = 0
         if self.state is State.DEGRADED:
             self._machine.to(self._resume, "signals are back")
         if not self._go:
@@ -378,9 +387,8 @@ class Controller:
 
     def _degrade(self) -> Mode:
         """Hold the last command for a few periods, then stop."""
-        self._stale_ticks += 1
         self._counts["degraded ticks"] += 1
-        if self._stale_ticks > self.settings.max_stale_periods * self.settings.actuator_multiple:
+        if self._intake.overdue_s > self._max_stale_s:
             self._machine.stop(self._intake.age_problem(), latch=True)
             return self._damp()
         if self.state is not State.DEGRADED:

@@ -17,7 +17,7 @@ class Recorder:
             max_bytes: Largest size of the file.
         """
         self._ring, self._file, self._max_bytes = ring, file, max_bytes
-        self._good = os.lseek(file, 0, os.SEEK_END)
+        self._good = os.fstat(file).st_size
 
     def drain(self) -> None:
         """Write what waits. What cannot be written is lost, counted, and left out as a whole."""

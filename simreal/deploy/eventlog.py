@@ -30,6 +30,7 @@ _MARK = 0x5EC1
 _MAX_RECORD = 2**20
 _RESERVE = 2**18  # of the file, for events after its steps have filled it
 _END_S = 20.0
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 
 
 class EventLog:
@@ -37,7 +38,7 @@ class EventLog:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | int,
         *,
         max_bytes: int = 256 * 2**20,
         ring_bytes: int = 4 * 2**20,
@@ -46,7 +47,7 @@ class EventLog:
         """Open the file, which must not exist, and start the recorder.
 
         Args:
-            path: The file.
+            path: The file, or the descriptor of one that is open for writing.
             max_bytes: Largest size of the file; steps stop before, events at it.
             ring_bytes: Memory between controller and recorder.
             process: Whether a process of its own writes the file. In simulated time, where the disk
@@ -55,13 +56,13 @@ class EventLog:
         Raises:
             ConfigError: The file exists or cannot be made.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        try:
-            self._file = os.open(path, flags, 0o644)
-            os.write(self._file, MAGIC)
-        except OSError as error:
-            raise ConfigError(f"log '{path}': cannot be made: {error}; choose another") from error
         self._ring = Ring(ring_bytes)
+        self._ring.put(MAGIC)
+        try:
+            self._file = path if isinstance(path, int) else os.open(path, _FLAGS, 0o644)
+        except OSError as error:
+            self._ring.close()
+            raise ConfigError(f"log '{path}': cannot be made: {error}; choose another") from error
         self._steps_until = max_bytes - _RESERVE
         self._recorder: Recorder | None = None
         self._process: subprocess.Popen[bytes] | None = None

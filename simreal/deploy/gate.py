@@ -146,6 +146,8 @@ class CommandGate:
             return order
         if not self._usable(command):
             return Verdict.INVALID
+        if command.mode is Mode.DAMP:
+            return Verdict.ACCEPTED  # it is never too late to stop
         transit = now_s - command.time_s
         if self._shared:
             offset = 0.0

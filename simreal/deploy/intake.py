@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from simreal.deploy.attitude import Attitude
 from simreal.deploy.manifest import Manifest
 from simreal.deploy.messages import Signals
 from simreal.deploy.plausibility import JointView, Plausibility
@@ -48,7 +49,9 @@ class SignalIntake:
             settings: What is tolerated.
         """
         self._elements = dict(elements)
-        self._max_age_s = manifest.timing.max_signal_age_s
+        # A measurement has one time, so the least patient signal decides.
+        ages = [s.max_age_s for s in manifest.signals if s.max_age_s is not None]
+        self._max_age_s = min([manifest.timing.max_signal_age_s, *ages])
         self._tick_s = settings.tick_s
         size = sum(len(names) for names in elements.values())
         self.packed, self._next = np.zeros(size), np.zeros(size)
@@ -57,7 +60,14 @@ class SignalIntake:
         self.pos = JointView("joint_position", manifest, elements)
         self.vel = JointView("joint_velocity", manifest, elements)
         self._plausible = Plausibility(manifest, settings, self.pos, self.vel, size)
-        self.counts = {"samples lost": 0, "samples repeated": 0, "samples out of order": 0}
+        self._attitude = Attitude(manifest, settings, elements)
+        self._commands = _ranges(manifest, elements)
+        self.counts = {
+            "samples lost": 0,
+            "samples repeated": 0,
+            "samples out of order": 0,
+            "commands clipped": 0,
+        }
         self.restart()
 
     def restart(self) -> None:
@@ -92,6 +102,11 @@ class SignalIntake:
         self.stale = self.age_s > self._max_age_s + _CLOCK_SLACK_S
         self.usable = not self.stale
         return problem
+
+    @property
+    def overdue_s(self) -> float:
+        """Return for how long the newest sample has been too old [s]; less than 0 if it is not."""
+        return self.age_s - self._max_age_s - _CLOCK_SLACK_S
 
     def age_problem(self) -> str:
         """Return the words for a sample that is too old, or from the future."""
@@ -142,6 +157,11 @@ class SignalIntake:
         # One number tells of all: it is finite only if each of them is, or if some are huge.
         if not math.isfinite(np.dot(self._next, self._next)):
             return self._not_finite(target)
+        for name, low, high in self._commands:
+            row = target[name]
+            before = row.tobytes()
+            np.clip(row, low, high, out=row)
+            self.counts["commands clipped"] += row.tobytes() != before
         return None
 
     def _not_finite(self, values: Mapping[str, np.ndarray]) -> str | None:
@@ -163,7 +183,8 @@ class SignalIntake:
         self.pos.take(self.packed)
         self.vel.take(self.packed)
         self._seq, self.time_s = signals.seq, signals.time_s
-        return self._plausible.problem(self.packed, self._next, passed_s)
+        problem = self._plausible.problem(self.packed, self._next, passed_s)
+        return problem or self._attitude.problem(self.values)
 
 
 def _views(elements: Mapping[str, tuple[str, ...]], buffer: np.ndarray) -> dict[str, np.ndarray]:
@@ -172,3 +193,16 @@ def _views(elements: Mapping[str, tuple[str, ...]], buffer: np.ndarray) -> dict[
         views[name] = buffer[at : at + len(names)]
         at += len(names)
     return views
+
+
+def _ranges(
+    manifest: Manifest, elements: Mapping[str, tuple[str, ...]]
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return the operator's commands that have a range, with its ends in the order they come in."""
+    found = []
+    for signal in manifest.signals:
+        if signal.kind == "command" and signal.range is not None:
+            by_name = dict(zip(signal.elements, signal.range, strict=True))
+            low, high = np.array([by_name[name] for name in elements[signal.name]]).T
+            found.append((signal.name, low, high))
+    return found

@@ -192,20 +192,20 @@ def _limits(
     manifest: Manifest, settings: ControlSettings, actuator: ActuatorEntry, joint: JointEntry
 ) -> tuple[float, float]:
     """Return the least and greatest command of an actuator."""
-    kind: str = actuator.kind
-    if kind == "torque":
+    if actuator.kind == "torque":
         limit = manifest.safety.torque_limit[actuator.joint]
         return -limit, limit
-    if kind == "velocity":
+    if actuator.kind == "velocity":
         limit = manifest.safety.joint_velocity_max.get(joint.name, joint.max_velocity)
         return -limit, limit
     lower = -math.inf if joint.lower is None else joint.lower
     upper = math.inf if joint.upper is None else joint.upper
-    if math.isfinite(lower) and math.isfinite(upper):
+    kept = manifest.safety.joint_position.get(joint.name, (lower, upper))
+    if tuple(kept) == (lower, upper) and math.isfinite(upper - lower):
+        # Nobody stated a narrower range: stay off the ends, but never off the default pose.
         margin = 0.5 * (1.0 - settings.soft_limit) * (upper - lower)
-        # The default pose is always allowed: it is what a policy returns to.
-        lower, upper = min(lower + margin, joint.default), max(upper - margin, joint.default)
-    return lower, upper
+        return min(lower + margin, joint.default), max(upper - margin, joint.default)
+    return kept
 
 
 def _rate(manifest: Manifest, settings: ControlSettings, actuator: ActuatorEntry) -> float:
@@ -214,7 +214,7 @@ def _rate(manifest: Manifest, settings: ControlSettings, actuator: ActuatorEntry
         return settings.rate_limit[actuator.joint]
     joints = {joint.name: joint for joint in manifest.robot.joints}
     if actuator.kind == "torque":
-        return 4.0 * manifest.safety.torque_limit[actuator.joint] / settings.period_s
+        return 2.0 * manifest.safety.torque_limit[actuator.joint] / settings.period_s
     speed = manifest.safety.joint_velocity_max.get(
         actuator.joint, joints[actuator.joint].max_velocity
     )

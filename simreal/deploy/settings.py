@@ -25,9 +25,10 @@ class ControlSettings:
             it, `linear` reaches it within one period.
         overrun: What a late cycle leads to: `skip` gives up the periods that were missed, `stop`
             stops at the first one, `late` makes up for them back to back.
-        deadline_s: Longest time from waking up to the sent command [s]; the time between two
-            commands if None.
-        max_consecutive_overruns: Late cycles in a row from which the controller stops.
+        deadline_s: Longest time from waking up to the sent command [s], at most the time between
+            two commands, which None stands for.
+        max_consecutive_overruns: Late periods of the policy in a row from which the controller
+            stops.
         rate_tolerance: Largest relative error of the measured rate.
         rate_window: Cycles over which the rate is measured.
         max_gap_periods: Periods of the policy without a cycle after which it does not go on.
@@ -40,6 +41,8 @@ class ControlSettings:
         start_pose_max_error: Largest distance from the default pose at arming [rad or m]; None
             accepts any pose within the limits.
         start_max_velocity: Largest speed at arming, as a share of the largest allowed one.
+        start_max_turn: Largest angular velocity of a body at arming [rad/s].
+        unit_tolerance: Largest error of the length of a quaternion or of a gravity direction.
         blend_in_s: Time over which the policy takes over from holding [s].
         soft_limit: Share of a joint's range that commands stay within.
         barrier_share: Share of the range, next to its ends, in which torque towards the end fades.
@@ -47,7 +50,7 @@ class ControlSettings:
         velocity_barrier: Share of the largest allowed speed from which torque that raises it is
             taken away; all of it is reversed at the largest speed.
         rate_limit: Largest change of a command, by joint [Nm/s, rad/s or m/s]; where absent the
-            joint's largest speed, or for torques the whole range within half a period.
+            joint's largest speed, for other commands the whole range within a period.
         acceleration_limit: Largest change of that rate, by joint; unlimited where absent.
         dead_man_timeout_s: Age from which the operator counts as gone [s].
         probe_steps: Policy steps that are timed before arming; 0 for none.
@@ -69,7 +72,9 @@ class ControlSettings:
     limit_margin: float = 0.1
     start_pose_max_error: float | None = None
     start_max_velocity: float = 0.5
-    blend_in_s: float = 0.2
+    start_max_turn: float = 1.0
+    unit_tolerance: float = 0.1
+    blend_in_s: float = 0.0
     soft_limit: float = 0.95
     barrier_share: float = 0.05
     barrier_horizon_periods: float = 3.0
@@ -108,7 +113,7 @@ class ControlSettings:
     @property
     def deadline(self) -> float:
         """Return the longest time from waking up to the sent command [s]."""
-        return self.tick_s if self.deadline_s is None else self.deadline_s
+        return self.tick_s if self.deadline_s is None else min(self.deadline_s, self.tick_s)
 
     @staticmethod
     def of(manifest: Manifest, **changes: Any) -> "ControlSettings":
@@ -125,8 +130,19 @@ class ControlSettings:
             if name not in {f.name for f in fields(ControlSettings)}:
                 known = [f.name for f in fields(ControlSettings)]
                 raise unknown_name("control setting", name, known)
-        period = manifest.timing.control_period_s
-        return replace(ControlSettings(period_s=period), **changes)
+        timing, safety = manifest.timing, manifest.safety
+        settings = ControlSettings(
+            period_s=timing.control_period_s,
+            interpolation="linear" if manifest.action.hold == "linear" else "none",
+            deadline_s=timing.deadline_s,
+            max_consecutive_overruns=timing.max_consecutive_overruns,
+            rate_tolerance=timing.rate_tolerance,
+            max_stale_periods=safety.stale_hold_steps,
+            start_pose_max_error=safety.start_pose_max_error,
+            blend_in_s=safety.blend_in_s,
+            rate_limit=dict(safety.torque_rate_max),
+        )
+        return replace(settings, **changes)
 
 
 _SHAPES = ("none", "linear")

@@ -78,6 +78,8 @@ def test_a_command_lives_for_its_time_from_its_arrival(gate: CommandGate) -> Non
         ({"seq": 4, "values": {"shoulder": math.nan, "elbow": 0.0}}, 0.01, Verdict.INVALID),
         ({"seq": 4, "values": {"shoulder": 0.0, "elbow": -math.inf}}, 0.01, Verdict.INVALID),
         ({"seq": 4, "mode": Mode.DAMP, "values": {}}, 0.01, Verdict.ACCEPTED),
+        ({"seq": 4, "mode": Mode.DAMP, "time_s": 90.0}, 0.01, Verdict.ACCEPTED),  # never too late
+        ({"seq": 3, "mode": Mode.DAMP}, 0.01, Verdict.OLD_SEQ),
         ({"seq": 9, "time_s": 100.01}, 0.01, Verdict.ACCEPTED),  # others were lost
         ({"epoch": 3, "seq": 7, "time_s": 5.0}, 0.01, Verdict.ACCEPTED),  # another arming
     ],

@@ -1,0 +1,466 @@
+"""Every fault has the end state and the time to damping that docs/safety.md promises.
+
+Policy at 100 Hz, commands at 500 Hz, simulated time. The time runs from the first faulty sample, or
+the last sign of life, to the first moment at which the robot's gate damps the joints for good.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simreal.core.robot import Robot
+from simreal.deploy import Bundle, Command, Mode, Signals, State, load
+from simreal.deploy.eventlog import EventLog
+from tests.deploy.fake_robot import MULTIPLE, PERIOD, TICK, FakeRobot, changed, make_controller
+
+AT = 0.2  # when the fault begins [s]
+LAST = 0.5
+NOW = TICK + 1e-9  # the cycle that saw it damps
+Sense = Callable[[Signals], Signals]
+
+
+@pytest.fixture(scope="module")
+def bundle(written: Path) -> Bundle:
+    return load(written)
+
+
+@pytest.fixture
+def fake(robot: Robot) -> FakeRobot:
+    return FakeRobot(robot)
+
+
+def from_fault(fake: FakeRobot, change: Callable[[dict[str, Any]], Any]) -> Sense:
+    return lambda s: changed(s, change) if fake.time_s >= AT - 1e-9 else s
+
+
+def late(fake: FakeRobot, periods: float) -> Sense:
+    """From the fault on, everything arrives so late; afterwards in time again."""
+    seen: list[tuple[float, Signals]] = []
+
+    def sense(signals: Signals) -> Signals:
+        seen.append((fake.time_s, signals))
+        if not AT - 1e-9 <= fake.time_s < AT + 0.1:
+            return signals
+        return [s for t, s in seen if t <= fake.time_s - periods * PERIOD + 1e-9][-1]
+
+    return sense
+
+
+def stop_for(fake: FakeRobot, seconds: float) -> Sense:
+    """The process stands still for a while, as if stopped and continued."""
+    begun = []
+
+    def sense(signals: Signals) -> Signals:
+        if fake.time_s >= AT - 1e-9 and not begun:
+            begun.append(True)
+            fake.sleep(seconds)
+        return signals
+
+    return sense
+
+
+def set_clock(fake: FakeRobot, seconds: float) -> Sense:
+    def sense(signals: Signals) -> Signals:
+        if fake.time_s >= AT - 1e-9:
+            fake.clock_offset_s = seconds
+        return signals
+
+    return sense
+
+
+def nan_at(name: str, index: int, value: float) -> Callable[[FakeRobot], Sense]:
+    return lambda fake: from_fault(fake, lambda v: v[name].__setitem__(index, value))
+
+
+def freeze(*names: str, index: int | slice = slice(None)) -> Callable[[FakeRobot], Sense]:
+    """From the fault on, some numbers stay what they are, in new samples."""
+
+    def make(fake: FakeRobot) -> Sense:
+        kept: dict[str, Any] = {}
+
+        def change(values: dict[str, Any]) -> None:
+            for name in names:
+                kept.setdefault(name, values[name].copy())
+                values[name][index] = kept[name][index]
+
+        return from_fault(fake, change)
+
+    return make
+
+
+NON_FINITE = [
+    pytest.param(nan_at(name, i, value), NOW, f"signal '{name}' of '{joint}'", id=f"{name}-{value}")
+    for name in ("joint_pos", "joint_vel")
+    for i, joint in enumerate(("shoulder", "slider", "elbow"))
+    for value in (np.nan, np.inf, -np.inf)
+]
+FAULTS = [
+    *NON_FINITE,
+    pytest.param(
+        lambda f: from_fault(f, lambda v: v.pop("joint_pos")),
+        NOW,
+        "signal 'joint_pos': expected 3 numbers, found nothing",
+        id="missing",
+    ),
+    pytest.param(
+        lambda f: from_fault(f, lambda v: v.update(joint_vel=np.zeros(160))),
+        NOW,
+        "signal 'joint_vel': expected 3 numbers, found shape (160,)",
+        id="160 numbers",
+    ),
+    pytest.param(
+        freeze("joint_pos", index=0),
+        6 * PERIOD,
+        "position of joint 'shoulder': expected it to change",
+        id="frozen position",
+    ),
+    pytest.param(
+        freeze("joint_pos", "joint_vel"),
+        6 * PERIOD,
+        "position of joint 'shoulder': expected it to change",
+        id="all frozen",
+    ),
+    pytest.param(
+        lambda f: from_fault(f, lambda v: v["joint_pos"].__setitem__(0, v["joint_pos"][0] + 0.5)),
+        NOW,
+        "position of joint 'shoulder': expected a change of at most 0.13 in 0.002 s, found 0.5",
+        id="encoder jump",
+    ),
+    pytest.param(
+        lambda f: from_fault(f, lambda v: v["joint_vel"].__setitem__(2, -30.1)),
+        NOW,
+        "velocity of joint 'elbow': expected at most 30, found 30.1",
+        id="over-speed",
+    ),
+    pytest.param(
+        lambda f: from_fault(f, lambda v: v["joint_pos"].__setitem__(1, 0.65)),
+        NOW,
+        "position of joint 'slider': expected -0.5 to 0.5, found 0.65",
+        id="beyond its limit",
+    ),
+    *[
+        pytest.param(
+            lambda f, n=n: late(f, n),
+            4 * PERIOD + NOW,
+            "age of the signals: expected 0 to 0.02 s, found 0.04",
+            id=f"stale by {n} periods",
+        )
+        for n in range(5, 11)
+    ],
+    pytest.param(
+        lambda f: stop_for(f, 0.1),
+        0.01 + NOW,
+        "age of the signals: expected 0 to 0.02 s, found 0.1",
+        id="process stopped and continued",
+    ),
+    pytest.param(
+        lambda f: set_clock(f, -5.0), 2 * NOW, "age of the signals: expected 0", id="clock back"
+    ),
+    pytest.param(
+        lambda f: set_clock(f, 5.0), NOW, "age of the signals: expected 0", id="clock forward"
+    ),
+]
+
+
+@pytest.mark.parametrize(("fault", "within_s", "message"), FAULTS)
+def test_it_ends_in_a_latched_fault(
+    fault: Callable[[FakeRobot], Sense],
+    within_s: float,
+    message: str,
+    bundle: Bundle,
+    fake: FakeRobot,
+) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    fake.sense = fault(fake)
+    report = controller.run(LAST)
+    assert report.fault is not None
+    assert report.fault.startswith(message)
+    assert controller.state is State.FAULT
+    assert any(c.mode is Mode.RUN for t, c in fake.applied if t < AT)
+    assert fake.damped_at(AT) - AT <= within_s
+    # Only a person may go on, and only with a new epoch.
+    fake.sense = lambda signals: signals
+    before = controller.epoch
+    controller.clear_fault()
+    fake.pos, fake.vel = [0.1, 0.0, 0.0], [0.0, 0.0, 0.0]
+    fake.clock_offset_s = 0.0
+    controller.arm()
+    assert controller.epoch == before + 1
+    assert controller.run(0.1).fault is None
+
+
+@pytest.mark.parametrize("periods", [1, 2, 3, 4])
+def test_signals_that_are_late_for_a_while_are_borne(
+    periods: int, bundle: Bundle, fake: FakeRobot
+) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    fake.sense = late(fake, periods) if periods <= 2 else _late_once(fake, periods)
+    report = controller.run(LAST)
+    assert report.fault is None
+    assert (report.counts["degraded ticks"] > 0) == (periods > 2)
+    # It ran until its time was over, and the last command is the stop.
+    assert {c.mode for t, c in fake.applied if 0.0 < t < LAST - 1.5 * TICK} == {Mode.RUN}
+
+
+def _late_once(fake: FakeRobot, periods: int) -> Sense:
+    """No new sample until the newest one is so old."""
+    held: list[Signals] = []
+
+    def sense(signals: Signals) -> Signals:
+        if AT - 1e-9 <= fake.time_s < AT + periods * PERIOD - 1e-9:
+            held.append(signals) if not held else None
+            return held[0]
+        return signals
+
+    return sense
+
+
+def test_a_frozen_velocity_is_seen_by_the_way_that_it_claims(
+    bundle: Bundle, fake: FakeRobot
+) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+
+    def change(values: dict[str, Any]) -> None:
+        values["joint_vel"][0] = 3.0
+        values["joint_pos"][0] = 0.3 + 0.1 * np.sin(100 * fake.time_s)
+
+    fake.sense = from_fault(fake, change)
+    report = controller.run(LAST)
+    assert report.fault is not None
+    assert report.fault.startswith("velocity of joint 'shoulder': expected it to change, found 25")
+    assert fake.damped_at(AT) - AT <= 6 * PERIOD
+
+
+def test_dropped_repeated_and_reordered_samples_are_borne_and_counted(
+    bundle: Bundle, fake: FakeRobot
+) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    rng = np.random.default_rng(0)
+    past: list[Signals] = []
+
+    def sense(signals: Signals) -> Signals:
+        past.append(signals)
+        return past[-1 - int(rng.integers(0, min(4, len(past))))]
+
+    fake.sense = sense
+    report = controller.run(1.0)
+    assert report.fault is None
+    for what in ("samples lost", "samples repeated", "samples out of order"):
+        assert report.counts[what] > 50
+    assert report.counts["degraded ticks"] == 0
+
+
+def test_commands_that_are_lost_doubled_or_overtaken_are_dropped_by_the_gate(
+    bundle: Bundle, fake: FakeRobot
+) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    rng = np.random.default_rng(0)
+    past: list[Command] = []
+
+    def carry(command: Command) -> list[Command]:
+        past.append(command)
+        lucky = rng.random()
+        if lucky < 0.3:
+            return []
+        return [command] if lucky < 0.5 else [command, past[int(rng.integers(0, len(past)))]]
+
+    fake.carry = carry
+    report = controller.run(1.0)
+    assert report.fault is None
+    assert fake.gate.counts[_verdict("OLD_SEQ")] > 100
+    seqs = [c.seq for _, c in fake.applied if c.mode is Mode.RUN]
+    assert seqs == sorted(seqs)
+
+
+def _verdict(name: str) -> Any:
+    from simreal.deploy import Verdict
+
+    return Verdict[name]
+
+
+def test_a_command_that_no_successor_follows_lives_10_ms(bundle: Bundle, fake: FakeRobot) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    fake.carry = lambda c: [] if fake.time_s >= AT - 1e-9 else [c]
+    controller.run(LAST)
+    assert 0.0 < fake.damped_at(AT) - AT <= 0.01 + NOW
+    assert fake.gate.timeouts == 1
+
+
+def test_a_process_that_was_stopped_while_it_decided_damps(bundle: Bundle, fake: FakeRobot) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    plain = controller._policy.step
+
+    def step(signals: Any) -> np.ndarray:
+        if AT - 1e-9 <= fake.time_s < AT + TICK / 2:
+            fake.sleep(0.1)
+        return plain(signals)
+
+    controller._policy.step = step  # type: ignore[method-assign]
+    report = controller.run(LAST)
+    assert report.fault is not None
+    assert report.fault.startswith("time in a cycle: expected at most 0.05 s, found 0.1 s")
+    assert fake.damped_at(AT) - AT <= 0.01 + NOW
+
+
+def test_a_killed_process_leaves_damped_joints(bundle: Bundle, fake: FakeRobot) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    for _ in range(100):
+        controller.cycle()
+        fake.sleep(TICK)
+    killed = fake.time_s  # nothing is ever sent again
+    fake.sleep(0.1)
+    assert fake.damped_at(killed) - killed <= 0.01
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_driver_that_raises_is_a_fault(call: str, bundle: Bundle, fake: FakeRobot) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    plain = getattr(fake, call)
+
+    def broken(*arguments: Any) -> Any:
+        if AT - 1e-9 <= fake.time_s < AT + 0.02:
+            raise OSError("no such device")
+        return plain(*arguments)
+
+    setattr(fake, call, broken)
+    report = controller.run(LAST)
+    assert report.fault is not None
+    assert "OSError: no such device" in report.fault
+    assert fake.damped_at(AT) - AT <= 0.01 + NOW
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_network_that_answers_no_number_is_caught(
+    value: float, bundle: Bundle, fake: FakeRobot
+) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    network = controller._policy._network
+    plain, bias = fake.sense, network.rows[-1]
+
+    def sense(signals: Signals) -> Signals:
+        if fake.time_s >= AT - 1e-9:
+            bias[-1, 0] = value
+        return plain(signals)
+
+    fake.sense = sense
+    report = controller.run(LAST)
+    assert report.fault is not None
+    assert report.fault.startswith("network output: expected finite numbers")
+    assert fake.damped_at(AT) - AT <= NOW
+
+
+def test_a_runtime_that_raises_is_caught(bundle: Bundle, fake: FakeRobot) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    plain = controller._policy.step
+
+    def step(signals: Any) -> np.ndarray:
+        if fake.time_s >= AT - 1e-9:
+            raise RuntimeError("out of memory")
+        return plain(signals)
+
+    controller._policy.step = step  # type: ignore[method-assign]
+    report = controller.run(LAST)
+    assert report.fault == "the policy failed: RuntimeError: out of memory"
+    assert fake.damped_at(AT) - AT <= NOW
+
+
+def test_the_dead_man_switch_stops_without_a_fault(bundle: Bundle, fake: FakeRobot) -> None:
+    held = [0.0]
+    controller = make_controller(bundle, fake, dead_man=lambda: held[0])
+    fake.sleep(0.6)
+    with pytest.raises(Exception, match=r"dead-man switch: expected it to be held within 0\.5 s"):
+        controller.arm()
+    held[0] = fake.clock()
+    controller.arm()
+    begun = fake.time_s
+    report = controller.run(1.0)
+    assert report.fault is None
+    assert fake.damped_at(begun) - begun <= 0.5 + NOW
+    held[0] = fake.clock()
+    controller.arm()  # no fault to clear, but a new arming
+    assert controller.run(0.1).fault is None
+
+
+def test_a_latched_gate_is_a_fault_and_refuses_to_arm(bundle: Bundle, fake: FakeRobot) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    for _ in range(20):
+        controller.cycle()
+        fake.sleep(TICK)
+    fake.gate.trip("a person pressed the button")
+    assert fake.act().mode is Mode.DAMP
+    controller.cycle()
+    assert controller.fault == (
+        "the robot's gate is latched (a person pressed the button); reset it at the robot"
+    )
+    controller.clear_fault()
+    with pytest.raises(Exception, match="gate is latched"):
+        controller.arm()
+    fake.gate.reset()
+    controller.arm()
+    controller.cycle()
+    assert controller.epoch == 2
+    assert fake.act().mode is Mode.RUN
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_a_rate_that_is_off_by_a_tenth_is_a_fault(
+    factor: float, bundle: Bundle, fake: FakeRobot
+) -> None:
+    """The loop is somebody else's; 50 periods of the policy, 250 commands, are looked at."""
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    faults = []
+    for _ in range(50 * MULTIPLE + 1):
+        controller.cycle()
+        faults.append(controller.fault)
+        fake.sleep(TICK / factor)
+    assert faults[-2] is None
+    assert faults[-1] is not None
+    assert faults[-1].startswith("control rate: expected 500 Hz within 5 %, found")
+
+
+@pytest.mark.parametrize("factor", [0.97, 1.03])
+def test_a_rate_within_its_tolerance_is_none(
+    factor: float, bundle: Bundle, fake: FakeRobot
+) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    for _ in range(300):
+        controller.cycle()
+        fake.sleep(TICK / factor)
+    assert controller.fault is None
+
+
+def test_a_full_disk_does_not_disturb_the_commands(
+    bundle: Bundle, robot: Robot, tmp_path: Path
+) -> None:
+    """`/dev/full` refuses every byte; the same run without a log sends the same commands."""
+    runs = []
+    for path in (None, tmp_path / "good.log", Path("/dev/full")):
+        fake = FakeRobot(robot)
+        log = None if path is None else EventLog(os.open(path, os.O_WRONLY | os.O_CREAT))
+        controller = make_controller(bundle, fake, log=log)
+        controller.arm()
+        report = controller.run(0.5)
+        assert report.fault is None
+        counts = log.close() if log is not None else {}
+        assert (counts.get("log bytes lost", 0) > 0) == (path == Path("/dev/full"))
+        assert counts.get("log records dropped", 0) == 0
+        runs.append(fake.written)
+    assert runs[0] == runs[1] == runs[2]
