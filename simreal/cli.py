@@ -102,6 +102,7 @@ VERBS: dict[str, Verb] = {
         "Check a bundle's manifest, files and golden vectors.",
         ("check-bundle my.policy", "check-bundle outputs/RUN/policy", "check-bundle --help"),
         "PATH",
+    ),
     "replay": Verb(
         "simreal.apps.replay",
         "Show a controller's log against the golden behavior of its policy.",
