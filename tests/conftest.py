@@ -67,8 +67,8 @@ def toy_domain() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def toy_algo() -> Callable[..., Any]:
-    """Return a function from `ppo` or `sac` to tiny settings."""
-    from simreal.learning.algorithms import PPOSettings, SACSettings
+    """Return a function from `ppo`, `torch_ppo` or `sac` to tiny settings."""
+    from simreal.learning.algorithms import PPOSettings, SACSettings, TorchPPOSettings
 
     shared: dict[str, Any] = {"num_worlds": 4, "extractor": (8,), "head": (8,)}
 
@@ -77,7 +77,8 @@ def toy_algo() -> Callable[..., Any]:
             settings = {"buffer_size": 200, "learning_starts": 40, "batch_size": 16}
             return SACSettings(**(shared | settings | {"gradient_steps": 1} | changes))
         settings = {"num_steps": 16, "batch_size": 32, "num_epochs": 2}
-        return PPOSettings(**(shared | settings | changes))
+        kind = TorchPPOSettings if name == "torch_ppo" else PPOSettings
+        return kind(**(shared | settings | changes))
 
     return make
 

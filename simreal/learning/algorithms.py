@@ -1,6 +1,6 @@
 """Stable-Baselines3's algorithms, described by typed settings with the kit's policy inside.
 
-There is no class hierarchy of our own: a setting builds SB3's `PPO` or `SAC` itself.
+A setting builds SB3's `PPO` or `SAC` itself, or `TorchPPO`, which is SB3's `PPO` on tensors.
 """
 
 from abc import ABC, abstractmethod
@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from simreal.errors import ConfigError, unknown_name
 from simreal.learning.policy import ACTIVATIONS, linear_schedule, policy_kwargs
+from simreal.learning.torch_ppo import TorchPPO
 from simreal.learning.vec_env import SB3VecEnv
 
 
@@ -143,25 +144,46 @@ class PPOSettings(AlgorithmSettings):
             env: The source or target worlds.
             seed: Seed of network and minibatches.
         """
-        kwargs = self.network() | {"log_std_init": self.log_std_init}
-        return PPO(
-            "MlpPolicy",
-            env,
-            learning_rate=self.schedule,
-            n_steps=self.num_steps,
-            batch_size=self.batch_size,
-            n_epochs=self.num_epochs,
-            gamma=self.gamma,
-            gae_lambda=self.gae_lambda,
-            clip_range=self.clip_range,
-            ent_coef=self.ent_coef,
-            vf_coef=self.vf_coef,
-            max_grad_norm=self.max_grad_norm,
-            target_kl=self.target_kl,
-            policy_kwargs=kwargs,
-            seed=seed,
-            device="cpu",
-        )
+        return PPO("MlpPolicy", env, seed=seed, device="cpu", **self.arguments())
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what SB3's PPO takes."""
+        return {
+            "learning_rate": self.schedule,
+            "n_steps": self.num_steps,
+            "batch_size": self.batch_size,
+            "n_epochs": self.num_epochs,
+            "gamma": self.gamma,
+            "gae_lambda": self.gae_lambda,
+            "clip_range": self.clip_range,
+            "ent_coef": self.ent_coef,
+            "vf_coef": self.vf_coef,
+            "max_grad_norm": self.max_grad_norm,
+            "target_kl": self.target_kl,
+            "policy_kwargs": self.network() | {"log_std_init": self.log_std_init},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchPPOSettings(PPOSettings):
+    """Hold the settings of `TorchPPO`: those of PPO, of which it is the faster form.
+
+    Policies go from one to the other, so in bundles its name is `ppo`, too.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return the name of the algorithm, as bundles have it."""
+        return "ppo"
+
+    def build(self, env: SB3VecEnv, seed: int) -> PPO:
+        """Return a new `TorchPPO`, on the device of its environment.
+
+        Args:
+            env: The source or target worlds.
+            seed: Seed of network and minibatches.
+        """
+        return TorchPPO("MlpPolicy", env, seed=seed, device=env.device, **self.arguments())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ def model_state(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         tensors[f"policy.{name}"] = value.detach().cpu().numpy()
     for name, optimizer in _optimizers(model).items():
         tensors |= optimizer_tensors(optimizer, f"optimizer.{name}")
-    tensors["last_episode_starts"] = np.asarray(model._last_episode_starts)
+    tensors["last_episode_starts"] = torch.as_tensor(model._last_episode_starts).cpu().numpy()
     meta: dict[str, Any] = {
         "rng": rng_meta,
         "num_timesteps": int(model.num_timesteps),

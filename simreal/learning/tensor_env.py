@@ -24,7 +24,7 @@ class TensorStep(NamedTuple):
 
     Attributes:
         obs: Observation, of the new episode where one ended (N, ...).
-        reward: (N,) float32.
+        reward: (N,), floating point.
         terminated: Ended by the task (N,), bool.
         truncated: Ended by the time limit alone (N,), bool.
         final_obs: Observation before any reset (N, ...); equals `obs` where nothing ended.
@@ -188,13 +188,17 @@ def tensor_env(venv: VecEnv) -> TensorEnv:
 
 
 def as_tensor(value: Any, device: torch.device) -> torch.Tensor:
-    """Return an array as a tensor: shared on the CPU, copied to another device.
+    """Return an array as a tensor: shared on the CPU if it may be written, else copied.
 
     Args:
         value: An array or tensor.
         device: Where it shall be.
     """
-    tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.asarray(value))
+    if isinstance(value, torch.Tensor):
+        tensor = value
+    else:
+        array = np.asarray(value)
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     return tensor if tensor.device == device else tensor.to(device, non_blocking=True)
 
 

@@ -1,6 +1,7 @@
 """The Stable-Baselines3 face of `SimVecEnv`, so that any of its algorithms runs on any domain.
 
-It lives here and not beside `SimVecEnv` because that class must not import torch.
+It lives here and not beside `SimVecEnv` because that class must not import torch. The same class
+serves a runtime whose arrays are tensors of a GPU.
 """
 
 from collections.abc import Sequence
@@ -8,14 +9,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
+import torch
 
 from simreal.domains.episodes import EpisodeInfo
-from simreal.domains.vec_env import SimVecEnv
+from simreal.domains.vec_env import SimVecEnv, StepResult
+from simreal.learning.tensor_env import TensorEnv, TensorStep, as_tensor
 
 
-class SB3VecEnv(VecEnv):
-    """Wrap a `SimVecEnv`.
+class SB3VecEnv(TensorEnv):
+    """Wrap a `SimVecEnv`, or a runtime with the same fields as tensors on its `device`.
 
     `infos` are empty but for worlds whose episode ended, which get `terminal_observation`,
     `TimeLimit.truncated`, and, unless the episode was a partial one, `episode`. `is_success` is
@@ -23,6 +25,7 @@ class SB3VecEnv(VecEnv):
 
     Attributes:
         sim: The wrapped runtime.
+        device: Where its data are.
         finished: Summaries of the episodes that ended in the last step.
     """
 
@@ -33,7 +36,9 @@ class SB3VecEnv(VecEnv):
             sim: The runtime.
         """
         self.sim = sim
+        self.device = torch.device(getattr(sim, "device", "cpu"))
         self.finished: list[EpisodeInfo] = []
+        self._ended: list[EpisodeInfo] = []
         self._actions = np.zeros((sim.num_worlds, sim.action_map.dim))
         limit_s = sim.book.limit * sim.task.control_period_s
         self._tells_success = limit_s >= sim.task.success_window_s[1] - 1e-9
@@ -47,7 +52,32 @@ class SB3VecEnv(VecEnv):
         seed = next((s for s in self._seeds if s is not None), None)
         self.forget_seed()
         self._reset_options()
-        return self.sim.reset(seed).copy()
+        return _array(self.sim.reset(seed)).copy()
+
+    def reset_tensor(self) -> torch.Tensor:
+        """Begin a new episode in every world and return the observation (N, dim)."""
+        return as_tensor(self.reset(), self.device)
+
+    def step_tensor(self, actions: torch.Tensor) -> TensorStep:
+        """Advance one control step; on the CPU all tensors are views of the runtime's arrays."""
+        wanted: Any = actions.numpy() if self.device.type == "cpu" else actions
+        result = self.sim.step(wanted)
+        self.finished = result.episodes
+        self._ended += result.episodes
+        device = self.device
+        return TensorStep(
+            obs=as_tensor(result.obs, device),
+            reward=as_tensor(result.reward, device),
+            terminated=as_tensor(result.terminated, device),
+            truncated=as_tensor(result.truncated, device),
+            final_obs=as_tensor(result.final_obs, device),
+            infos=Infos(self, result),
+        )
+
+    def drain(self) -> list[dict[str, Any]]:
+        """Return the infos of the episodes that ended since the last call."""
+        ended, self._ended = self._ended, []
+        return [self._summary(episode) for episode in ended]
 
     def forget_seed(self) -> None:
         """Drop the seed that waits for the first reset, for worlds that go on from a checkpoint."""
@@ -61,22 +91,31 @@ class SB3VecEnv(VecEnv):
         """Advance one control step; returns obs, rewards, dones and infos as SB3 wants them."""
         result = self.sim.step(self._actions)
         self.finished = result.episodes
-        dones = result.terminated | result.truncated
-        # New dictionaries each step: wrappers write into them, and callbacks may keep them.
+        dones = _array(result.terminated) | _array(result.truncated)
+        # Copies, because the runtime writes its views anew two steps later.
+        obs, reward = _array(result.obs).copy(), _array(result.reward).astype(np.float32)
+        return obs, reward, dones, self.infos(result)
+
+    def infos(self, result: StepResult) -> list[dict[str, Any]]:
+        """Return the infos of a step, one dictionary per world.
+
+        New dictionaries each time: wrappers write into them, and callbacks may keep them.
+
+        Args:
+            result: What the runtime gave.
+        """
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for episode in result.episodes:
-            infos[episode.world] = self._info(episode, result.final_obs, result.truncated)
-        # Copies, because the runtime writes its views anew two steps later.
-        return result.obs.copy(), result.reward.astype(np.float32), dones, infos
+            world = episode.world
+            infos[world] = {
+                "terminal_observation": _array(result.final_obs[world]).copy(),
+                "TimeLimit.truncated": bool(result.truncated[world]),
+                **self._summary(episode),
+            }
+        return infos
 
-    def _info(
-        self, episode: EpisodeInfo, final_obs: np.ndarray, truncated: np.ndarray
-    ) -> dict[str, Any]:
-        info: dict[str, Any] = {
-            "terminal_observation": final_obs[episode.world].copy(),
-            "TimeLimit.truncated": bool(truncated[episode.world]),
-            "reason": episode.reason,
-        }
+    def _summary(self, episode: EpisodeInfo) -> dict[str, Any]:
+        info: dict[str, Any] = {"reason": episode.reason}
         if not episode.partial:
             info["episode"] = {"r": episode.return_, "l": episode.length, "t": 0.0}
             if self._tells_success:
@@ -111,3 +150,29 @@ class SB3VecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """Return False for every index: single worlds have no wrappers."""
         return [False for _ in self._get_indices(indices)]
+
+
+class Infos(Sequence[dict[str, Any]]):
+    """Be the infos of a step, which are made when somebody looks."""
+
+    def __init__(self, env: SB3VecEnv, result: StepResult) -> None:
+        """Refer to the step.
+
+        Args:
+            env: The environment.
+            result: What its runtime gave.
+        """
+        self._env, self._result = env, result
+        self._made: list[dict[str, Any]] | None = None
+
+    def __len__(self) -> int:
+        return self._env.num_envs
+
+    def __getitem__(self, index: Any) -> Any:
+        if self._made is None:
+            self._made = self._env.infos(self._result)
+        return self._made[index]
+
+
+def _array(value: Any) -> np.ndarray:
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)

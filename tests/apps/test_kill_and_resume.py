@@ -29,10 +29,12 @@ TRAIN = (
     "algo.head=[8]",
 )
 PPO = ("algo=ppo", "algo.num_steps=16", "algo.batch_size=32", "algo.num_epochs=4")
+TORCH = ("algo=torch_ppo", *PPO[1:])
 SAC = ("algo=sac", "algo.buffer_size=400", "algo.learning_starts=200", "algo.batch_size=32")
 CASES = {
     "mujoco-ppo": ("source=mujoco_ideal", *PPO),
     "pybullet-ppo-2-workers": ("source=pybullet_ideal", *PPO, "workers=2"),
+    "mujoco-torch-ppo": ("source=mujoco_ideal", *TORCH),
     "pybullet-sac": ("source=pybullet_ideal", *SAC, "algo.gradient_steps=1"),
     "mujoco-sac-2-workers": ("source=mujoco_ideal", *SAC, "algo.gradient_steps=1", "workers=2"),
 }

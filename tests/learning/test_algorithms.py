@@ -3,10 +3,17 @@ from typing import Any
 
 import pytest
 import torch
+from stable_baselines3 import PPO
 
 from simreal.domains import SimVecEnv
 from simreal.errors import ConfigError
-from simreal.learning.algorithms import PPOSettings, SACSettings, single_thread
+from simreal.learning.algorithms import (
+    PPOSettings,
+    SACSettings,
+    TorchPPOSettings,
+    single_thread,
+)
+from simreal.learning.torch_ppo import TorchPPO
 from simreal.learning.vec_env import SB3VecEnv
 
 
@@ -47,6 +54,7 @@ def test_sac_settings_are_checked(settings: dict[str, Any], part: str) -> None:
 
 def test_names_are_those_in_bundles() -> None:
     assert (PPOSettings().name, SACSettings().name) == ("ppo", "sac")
+    assert TorchPPOSettings().name == "ppo"  # its policies are those of PPO
 
 
 def test_the_learning_rate_falls_linearly_or_stays() -> None:
@@ -61,11 +69,15 @@ def test_settings_reach_the_algorithm(
     env = SB3VecEnv(SimVecEnv(toy_robot, toy_task, toy_domain(), 4))
     try:
         ppo = toy_algo("ppo", gamma=0.9, log_std_init=-1.5, target_kl=0.02).build(env, 0)
+        fast = toy_algo("torch_ppo", gamma=0.9, log_std_init=-1.5, target_kl=0.02).build(env, 0)
         sac = toy_algo("sac", tau=0.02, ent_coef_init=0.25).build(env, 0)
     finally:
         env.close()
-    assert (ppo.gamma, ppo.target_kl, ppo.n_steps, ppo.batch_size) == (0.9, 0.02, 16, 32)
-    assert ppo.policy.log_std.item() == -1.5
+    for model in (ppo, fast):
+        assert (model.gamma, model.target_kl, model.n_steps) == (0.9, 0.02, 16)
+        assert model.batch_size == 32
+        assert model.policy.log_std.item() == -1.5
+    assert (type(ppo), type(fast)) == (PPO, TorchPPO)
     assert (sac.tau, sac.learning_starts) == (0.02, 40)
     assert torch.exp(sac.log_ent_coef).item() == pytest.approx(0.25)
 

@@ -222,7 +222,7 @@ def tags(folder: Path) -> set[str]:
     return set(EventAccumulator(str(folder / "tensorboard")).Reload().Tags()["scalars"])
 
 
-@pytest.mark.parametrize("algo", ["ppo", "sac"])
+@pytest.mark.parametrize("algo", ["ppo", "torch_ppo", "sac"])
 def test_tensorboard_has_sb3s_tags_and_ours(
     toy_job: Build, toy_domain: Build, toy_algo: Build, algo: str
 ) -> None:
@@ -234,7 +234,7 @@ def test_tensorboard_has_sb3s_tags_and_ours(
     ours |= {"domain/mass.rod/mean", "domain/mass.rod/std", "domain/command_delay/mean"}
     ours |= {"rollout/num_diverged", "eval/success_rate", "eval/mean_reward"}
     sb3s = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "train/learning_rate"}
-    sb3s |= {"train/value_loss", "train/approx_kl"} if algo == "ppo" else {"train/actor_loss"}
+    sb3s |= {"train/value_loss", "train/approx_kl"} if algo != "sac" else {"train/actor_loss"}
     assert ours | sb3s <= found
 
 
@@ -250,7 +250,7 @@ def test_logged_parameters_are_those_that_were_drawn(toy_job: Build, toy_domain:
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "pybullet"])
-@pytest.mark.parametrize("algo", ["ppo", "sac"])
+@pytest.mark.parametrize("algo", ["ppo", "torch_ppo", "sac"])
 def test_a_continued_run_equals_an_uninterrupted_one(
     toy_job: Build,
     toy_domain: Build,
@@ -286,16 +286,19 @@ def test_a_full_replay_buffer_continues_where_it_wraps(
     assert_same(whole, train(toy_job(**settings), resume=True))
 
 
-def test_phases_continue(toy_job: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("algo", ["ppo", "torch_ppo"])
+def test_phases_continue(
+    toy_job: Build, toy_algo: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algo: str
+) -> None:
     phases = (
         Phase(until=96, frozen=("actor.*",), learning_rates={"critic.head": 1e-2}),
         Phase(until=256, learning_rates={"actor.*": 1e-4}),
     )
-    plan = {"phases": phases, "num_steps": 256}
-    whole = train(toy_job(folder=tmp_path / "whole", plan=dict(plan)))
+    changes = {"plan": {"phases": phases, "num_steps": 256}, "settings": toy_algo(algo)}
+    whole = train(toy_job(folder=tmp_path / "whole", **copy.deepcopy(changes)))
     for step in (64, 128):
-        killed(monkeypatch, step, toy_job(plan=dict(plan)))
-    assert_same(whole, train(toy_job(plan=dict(plan)), resume=True))
+        killed(monkeypatch, step, toy_job(**copy.deepcopy(changes)))
+    assert_same(whole, train(toy_job(**changes), resume=True))
 
 
 def test_killed_before_the_first_checkpoint(

@@ -3,9 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from stable_baselines3.common.vec_env import VecMonitor
 
-from simreal.domains import SimVecEnv
+from simreal.domains import SimVecEnv, StepResult
 from simreal.learning.vec_env import SB3VecEnv
 
 Build = Callable[..., Any]
@@ -137,3 +138,80 @@ def test_attributes_and_methods_reach_the_runtime(build: Build) -> None:
     assert env.sim.training is True
     assert env.env_method("get_state", indices=[0])[0]["seed"][0] == 0
     assert env.env_is_wrapped(VecMonitor) == [False, False, False]
+
+
+# --------------------------------------------------------------- the tensor face
+
+
+def test_both_faces_give_the_same(build: Build) -> None:
+    arrays, tensors = build(seed=5), build(seed=5)
+    obs, seen = arrays.reset(), tensors.reset_tensor()
+    rng = np.random.default_rng(0)
+    for _ in range(45):
+        np.testing.assert_array_equal(obs, seen.numpy())
+        action = rng.uniform(-1, 1, (3, 1)).astype(np.float32)
+        obs, rewards, dones, infos = arrays.step(action)
+        step = tensors.step_tensor(torch.from_numpy(action))
+        seen = step.obs
+        np.testing.assert_array_equal(rewards, step.reward.float().numpy())
+        np.testing.assert_array_equal(dones, (step.terminated | step.truncated).numpy())
+        assert len(step.infos) == 3
+        for world, (info, again) in enumerate(zip(infos, step.infos, strict=True)):
+            assert info.keys() == again.keys()
+            if info:
+                np.testing.assert_array_equal(
+                    info["terminal_observation"], step.final_obs[world].numpy()
+                )
+                assert info["TimeLimit.truncated"] == bool(step.truncated[world])
+                assert info["episode"] == again["episode"]
+    assert [e["episode"]["l"] for e in tensors.drain()] == [20] * 6
+    assert tensors.drain() == []
+
+
+def test_tensors_of_the_cpu_share_the_arrays_of_the_runtime(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = build()
+    env.reset()
+    results: list[StepResult] = []
+    actions: list[Any] = []
+    step = env.sim.step
+
+    def spy(action: np.ndarray) -> StepResult:
+        actions.append(action)
+        results.append(step(action))
+        return results[-1]
+
+    monkeypatch.setattr(env.sim, "step", spy)
+    action = torch.zeros(3, 1)
+    seen = env.step_tensor(action)
+    assert np.shares_memory(actions[0], action.numpy())
+    for name in ("obs", "reward", "final_obs"):
+        assert np.shares_memory(getattr(seen, name).numpy(), getattr(results[0], name))
+
+
+def test_a_runtime_of_tensors_has_the_numpy_face_too(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, other = build(seed=5), build(seed=5)
+    step, reset = other.sim.step, other.sim.reset
+
+    def tensor_step(action: Any) -> Any:
+        result = step(np.asarray(action))
+        return result._replace(
+            **{
+                name: torch.from_numpy(value.copy())
+                for name, value in result._asdict().items()
+                if isinstance(value, np.ndarray)
+            }
+        )
+
+    monkeypatch.setattr(other.sim, "step", tensor_step)
+    monkeypatch.setattr(other.sim, "reset", lambda seed: torch.from_numpy(reset(seed).copy()))
+    np.testing.assert_array_equal(env.reset(), other.reset())
+    for _ in range(20):
+        first, second = env.step(ZERO), other.step(ZERO)
+        for mine, yours in zip(first[:3], second[:3], strict=True):
+            np.testing.assert_array_equal(mine, yours)
+    assert first[3][0]["TimeLimit.truncated"] is second[3][0]["TimeLimit.truncated"] is True
+    assert isinstance(second[3][0]["terminal_observation"], np.ndarray)

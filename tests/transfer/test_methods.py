@@ -29,7 +29,7 @@ PLAN = TrainingPlan(num_steps=192, eval_every=64, eval_episodes=2, checkpoint_ev
 _SOURCES: dict[str, State] = {}
 
 
-@pytest.fixture(params=["ppo", "sac"])
+@pytest.fixture(params=["ppo", "torch_ppo", "sac"])
 def problem(
     request: pytest.FixtureRequest,
     toy_job: Build,
