@@ -1,4 +1,4 @@
-"""The two domains of the registered environments, as `conf/` has them.
+"""The domains of the registered environments, as `conf/` has them.
 
 Composing a configuration takes a second and needs Hydra, which whoever calls `gymnasium.make` need
 not have; a test holds these and the YAML files together.
@@ -7,7 +7,8 @@ not have; a test holds these and the YAML files together.
 from simreal.domains import Actuation, Domain, Sensing
 from simreal.errors import unknown_name
 
-DOMAINS = ("pybullet_ideal", "mujoco_real")
+DOMAINS = ("pybullet_ideal", "mujoco_real", "pybullet_published", "mujoco_published")
+_GRAVITY = {"gravity": 9.8}
 
 
 def domain(name: str) -> Domain:
@@ -15,7 +16,9 @@ def domain(name: str) -> Domain:
 
     Args:
         name: `pybullet_ideal`, without friction, rotor inertia, delay or noise; or `mujoco_real`,
-            the published friction and rotor inertia, 11 ms command delay, and sensor noise.
+            the published friction and rotor inertia, 11 ms command delay, and sensor noise;
+            `pybullet_published` or `mujoco_published`, with the gravity of the published locomotion
+            environments.
 
     Raises:
         UnknownNameError: There is no such domain.
@@ -30,4 +33,6 @@ def domain(name: str) -> Domain:
             sensing=Sensing(joint_pos_noise=0.0002, joint_vel_noise=0.1),
             actuation=Actuation(command_delay=0.011),
         )
+    if name in ("pybullet_published", "mujoco_published"):
+        return Domain(name=name, engine=name.split("_")[0], dynamics=dict(_GRAVITY))
     raise unknown_name("domain", name, DOMAINS)

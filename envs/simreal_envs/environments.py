@@ -1,15 +1,26 @@
 """What `gymnasium.make` builds for the ids of this package."""
 
+from collections.abc import Callable
+
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains.gym_env import SimEnv
 from simreal.errors import unknown_name
+from simreal_envs import robots
 from simreal_envs.domains import domain as named_domain
-from simreal_envs.robots import double_pendulum, simple_pendulum
+from simreal_envs.tasks.bullet_locomotion import HalfCheetahBullet, HopperBullet, Walker2DBullet
 from simreal_envs.tasks.double_pendulum import Acrobot, Pendubot
 from simreal_envs.tasks.pendulum import PendulumSwingUp
 
-_TASKS: dict[str, type[Task]] = {task.name: task for task in (PendulumSwingUp, Pendubot, Acrobot)}
+_MAKERS: tuple[tuple[Callable[[], Task], str], ...] = (
+    (PendulumSwingUp, "simple_pendulum"),
+    (Pendubot, "double_pendulum"),
+    (Acrobot, "double_pendulum"),
+    (HopperBullet, "hopper"),
+    (Walker2DBullet, "walker2d"),
+    (HalfCheetahBullet, "half_cheetah"),
+)
+_TASKS = {str(getattr(task, "name", "")): (task, robot) for task, robot in _MAKERS}
 
 
 def make_env(
@@ -23,8 +34,9 @@ def make_env(
     """Build a single environment.
 
     Args:
-        task: `pendulum`, `pendubot` or `acrobot`.
-        domain: `pybullet_ideal` or `mujoco_real`.
+        task: `pendulum`, `pendubot`, `acrobot`, `hopper`, `walker2d` or `half_cheetah`.
+        domain: `pybullet_ideal` or `mujoco_real`; for the last three `pybullet_published` or
+            `mujoco_published`.
         seed: Seed until `reset(seed=...)` gives another; drawn by the system if None.
         training: Whether some episodes begin at random states, and all are cut as in training.
         render_mode: None or `rgb_array`.
@@ -34,15 +46,13 @@ def make_env(
     """
     if task not in _TASKS:
         raise unknown_name("task", task, _TASKS)
+    made, robot_name = _TASKS[task]
+    robot: Robot = getattr(robots, robot_name)()
     return SimEnv(
-        _robot(task),
-        _TASKS[task](),
+        robot,
+        made(),
         named_domain(domain),
         seed=seed,
         training=training,
         render_mode=render_mode,
     )
-
-
-def _robot(task: str) -> Robot:
-    return simple_pendulum() if task == "pendulum" else double_pendulum()

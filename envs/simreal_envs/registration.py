@@ -7,11 +7,14 @@ import gymnasium
 
 _TASKS = {"Pendulum": "pendulum", "Pendubot": "pendubot", "Acrobot": "acrobot"}
 _DOMAINS = {"": "pybullet_ideal", "Real": "mujoco_real"}
+_LOCOMOTION = {"Hopper": "hopper", "Walker2D": "walker2d", "HalfCheetah": "half_cheetah"}
+_PUBLISHED = {"Bullet": "pybullet_published", "MuJoCo": "mujoco_published"}
 
 IDS = {
     f"simreal/{title}{suffix}-v0": {"task": task, "domain": domain}
-    for title, task in _TASKS.items()
-    for suffix, domain in _DOMAINS.items()
+    for tasks, domains in ((_TASKS, _DOMAINS), (_LOCOMOTION, _PUBLISHED))
+    for title, task in tasks.items()
+    for suffix, domain in domains.items()
 }
 """Id to the arguments of `simreal_envs.environments.make_env`."""
 

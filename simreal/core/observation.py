@@ -15,7 +15,7 @@ import numpy as np
 
 from simreal.errors import ConfigError, unknown_name
 
-OpKind = Literal["sin", "cos", "wrap", "scale", "offset", "clip", "unwrap", "low_pass"]
+OpKind = Literal["sin", "cos", "wrap", "scale", "offset", "clip", "unwrap", "low_pass", "lag"]
 Fill = Literal["first", "zero"]
 Order = Literal["oldest_first", "newest_first"]
 Step = Callable[[np.ndarray, np.ndarray], Any]
@@ -30,6 +30,7 @@ _NUM_VALUES: dict[str, int] = {
     "clip": 2,
     "unwrap": 0,
     "low_pass": 1,
+    "lag": 1,
 }
 
 LAST_ACTION = "last_action"
@@ -44,6 +45,7 @@ class Op:
             a, b), and two that remember: `unwrap` (an angle that goes on beyond half a turn, as
             long as it moves less than that in a step) and `low_pass` (the value before, moved by
             the share a of the way to the new one); both begin an episode with its first value.
+            `lag` makes every frame of the term a control steps older.
         values: Its numbers.
     """
 
@@ -67,6 +69,11 @@ class Op:
             raise ConfigError(
                 f"observation operation '{self.kind}' got {list(self.values)}; not finite"
             )
+        if self.kind == "lag" and not (self.values[0] >= 1 and self.values[0] % 1 == 0):
+            raise ConfigError(
+                f"observation operation 'lag' got {self.values[0]}; a whole number of control "
+                "steps >= 1 is needed"
+            )
         if self.kind == "low_pass" and not 0.0 < self.values[0] <= 1.0:
             raise ConfigError(
                 f"observation operation 'low_pass' got {self.values[0]}; a share in (0, 1] is "
@@ -86,7 +93,7 @@ class Op:
             return -math.pi, math.pi
         if self.kind == "unwrap":
             return -math.inf, math.inf
-        if self.kind == "low_pass":
+        if self.kind in ("low_pass", "lag"):
             return low, high
         if self.kind == "offset":
             return low + self.values[0], high + self.values[0]
@@ -152,13 +159,18 @@ class Term:
     @property
     def ages(self) -> tuple[int, ...]:
         """Return how many control steps old each frame is, in the order of the observation (H)."""
-        ages = tuple(range(0, self.history * self.stride, self.stride))
+        ages = tuple(self.lag + i * self.stride for i in range(self.history))
         return ages if self.order == "newest_first" else ages[::-1]
 
     @property
     def span(self) -> int:
         """Return the number of control steps, the present one included, that the frames cover."""
-        return (self.history - 1) * self.stride + 1
+        return self.lag + (self.history - 1) * self.stride + 1
+
+    @property
+    def lag(self) -> int:
+        """Return how many control steps old the newest frame is."""
+        return sum(int(op.values[0]) for op in self.ops if op.kind == "lag")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -281,7 +293,7 @@ class ObservationPipeline:
             ends = (limits or {}).get(term.source, (-math.inf, math.inf))
             for op in term.ops:
                 ends = op.bounds(*ends)
-            if term.fill == "zero" and term.history > 1:
+            if term.fill == "zero" and term.span > 1:
                 ends = (min(ends[0], 0.0), max(ends[1], 0.0))
             low += [ends[0]] * term.width
             high += [ends[1]] * term.width
@@ -407,6 +419,8 @@ def _steps(run: Sequence[Term], num_rows: int) -> list[Step]:
     for position, op in enumerate(run[0].ops):
         values = [term.ops[position].values for term in run for _ in term.elements]
         constants = np.array(values).T[..., None]
+        if op.kind == "lag":  # a matter of which frame is taken, not of its numbers
+            continue
         if op.kind in ("unwrap", "low_pass"):
             steps.append(_Memory(constants[0] if op.values else None, (len(values), num_rows)))
         else:

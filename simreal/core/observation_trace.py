@@ -41,6 +41,8 @@ def _apply(op: Op, value: Scalar) -> Scalar:
         return record("add", value, op.values[0])
     if op.kind == "clip":
         return record("minimum", record("maximum", value, op.values[0]), op.values[1])
+    if op.kind == "lag":  # a matter of which frame is taken
+        return value
     if op.kind == "wrap":
         turned = record("remainder", record("add", value, math.pi), 2.0 * math.pi)
         return record("subtract", turned, math.pi)

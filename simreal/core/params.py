@@ -144,7 +144,7 @@ def catalogue(robot: Robot) -> dict[str, ParamSpec]:
         Name to specification, in a fixed order.
     """
     specs: list[ParamSpec] = []
-    bodies = robot.links[1:] if robot.fixed_base else robot.links
+    bodies = [k for k in robot.links[1 if robot.fixed_base else 0 :] if k.mass > 0]
     for kind, (unit, low, high, meaning, nominal) in _LINK_KINDS.items():
         specs += [
             _spec(f"{kind}.{link.name}", unit, nominal(link), low, high, meaning) for link in bodies

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from simreal.core.native import NativeModel
 from simreal.errors import RobotError, unknown_name
 
 Vec3 = tuple[float, float, float]
@@ -57,7 +58,8 @@ class Link:
 
     Attributes:
         name: Unique name.
-        mass: Mass [kg]; 0 only for a root that is fixed to the world.
+        mass: Mass [kg]; 0 only for a root that is fixed to the world, and for a link that does
+            nothing but carry the next joint, in its own frame (two slides and a hinge, say).
         com: Center of mass in the link frame (3) [m].
         inertia: Ixx, Iyy, Izz, Ixy, Ixz, Iyz about the center of mass, link axes [kg m^2].
         shapes: Geometry.
@@ -153,6 +155,7 @@ class Robot:
         fixed_base: Whether the root is welded to the world.
         source: Where the numbers come from.
         base_height: Height of the root frame above the ground at reset [m].
+        native: Model files that an engine loads by itself, at most one per engine.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Robot:
     fixed_base: bool = True
     source: str = ""
     base_height: float = 0.0
+    native: tuple[NativeModel, ...] = ()
     _index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -238,6 +242,10 @@ class Robot:
             UnknownNameError: The robot has no such movable joint.
         """
         return self.movable[self.joint_index(name)]
+
+    def native_for(self, engine: str) -> NativeModel | None:
+        """Return the model that an engine loads by itself, or None where it uses the table."""
+        return next((model for model in self.native if model.engine == engine), None)
 
     @property
     def interface(self) -> dict[str, Any]:
@@ -357,7 +365,8 @@ def _check_names(robot: Robot) -> None:
 def _check_numbers(robot: Robot) -> None:
     for i, link in enumerate(robot.links):
         welded = i == 0 and robot.fixed_base
-        if not (link.mass > 0 and math.isfinite(link.mass)) and not (welded and link.mass == 0):
+        massless = link.mass == 0 and (welded or (i > 0 and _carries(robot, link)))
+        if not (link.mass > 0 and math.isfinite(link.mass)) and not massless:
             raise RobotError(
                 f"robot '{robot.name}': link '{link.name}' has mass {link.mass} kg; > 0 needed"
             )
@@ -381,6 +390,18 @@ def _check_numbers(robot: Robot) -> None:
                 raise RobotError(
                     f"robot '{robot.name}': {what} of joint '{joint.name}' is {value}; >= 0 needed"
                 )
+
+
+def _carries(robot: Robot, link: Link) -> bool:
+    """Return whether a link does nothing but carry one moving joint in its own frame."""
+    after = [joint for joint in robot.joints if joint.parent == link.name]
+    return (
+        not link.shapes
+        and not any(link.inertia)
+        and len(after) == 1
+        and after[0].kind != "fixed"
+        and after[0].xyz == after[0].rpy == _ZERO
+    )
 
 
 def _check_motors(robot: Robot) -> None:

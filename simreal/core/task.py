@@ -11,6 +11,8 @@ no state between calls.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from simreal.core.action import ActionTerm
@@ -20,6 +22,33 @@ from simreal.errors import ConfigError
 
 Array = Any
 """An array of the namespace `xp`; one row per world."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSpec:
+    """Describe a raw signal beside the joints' own that a task's observation reads.
+
+    A robot has to supply it, by whatever estimator, before the policy can run on it.
+
+    Attributes:
+        elements: Names of its numbers (k).
+        units: One unit per element.
+    """
+
+    elements: tuple[str, ...]
+    units: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check that there is a unit per element.
+
+        Raises:
+            ConfigError: There are no elements, or another number of units.
+        """
+        if not self.elements or len(self.elements) != len(self.units):
+            raise ConfigError(
+                f"a signal has elements {self.elements} and units {self.units}; at least one "
+                "element and a unit for each are needed"
+            )
 
 
 class StateView(Protocol):
@@ -77,6 +106,22 @@ class Task(ABC):
     @abstractmethod
     def action(self, robot: Robot) -> tuple[ActionTerm, ...]:
         """Return what each action entry commands."""
+
+    def signals(self, robot: Robot) -> Mapping[str, SignalSpec]:
+        """Return the raw signals that `derive` gives, by name; none by default."""
+        return {}
+
+    def derive(self, xp: Any, measured: StateView) -> Mapping[str, Array]:
+        """Return the raw signals that the joints' own do not hold.
+
+        Args:
+            xp: Array namespace.
+            measured: What the sensors saw.
+
+        Returns:
+            Name to (N, k), with the names and elements of `signals`.
+        """
+        return {}
 
     @abstractmethod
     def reward(

@@ -141,6 +141,9 @@ class Traced(np.ndarray[Any, Any]):
         Raises:
             Untraceable: It is not known, or writes into an array that exists.
         """
+        if ufunc is np.matmul and method == "__call__" and not kwargs:
+            _count(inputs)
+            return _traced(_product(*(_objects(value) for value in inputs)))
         given = {name for name, value in kwargs.items() if not _is_default(value)}
         allowed = {"axis", "keepdims"} if method == "reduce" else set()
         keep = kwargs.get("keepdims") is True
@@ -206,12 +209,13 @@ class TracingNamespace(NumpyNamespace):
         return TracingNamespace.sum(x, axis=axis, keepdims=keepdims) / count
 
     @staticmethod
-    def asarray(x: Any, *, dtype: Any = None) -> Any:
+    def asarray(x: Any, *, dtype: Any = None, device: Any = None) -> Any:
         """Return an array, or symbols as they are.
 
         Args:
             x: Numbers or symbols.
             dtype: Kind of the numbers.
+            device: Where arrays are; symbols are nowhere.
         """
         return x if isinstance(x, Traced) else np.asarray(x, dtype=dtype)
 
@@ -233,6 +237,24 @@ def flat(value: Any, size: int) -> list[Scalar]:
     if len(entries) != size or any(isinstance(e, float) and math.isnan(e) for e in entries):
         raise Untraceable(f"a result of shape {np.shape(value)}; {size} numbers per row expected")
     return entries
+
+
+def _product(rows: Any, matrix: Any) -> Any:
+    """Return the product of rows (N, k) and a matrix (k, m) or vector (k,), zeros left out."""
+    columns = matrix.reshape(len(matrix), -1)
+    out = np.empty((len(rows), columns.shape[1]), dtype=object)
+    for place in np.ndindex(out.shape):
+        pairs = zip(rows[place[0]], columns[:, place[1]], strict=True)
+        parts = [record("multiply", x, y) for x, y in pairs if _counts(y)]
+        total = parts[0] if parts else 0.0
+        for part in parts[1:]:
+            total = record("add", total, part)
+        out[place] = total
+    return out.reshape(rows.shape[:1] + matrix.shape[1:])
+
+
+def _counts(factor: Any) -> bool:
+    return isinstance(factor, Node) or factor != 0
 
 
 def _is_default(value: Any) -> bool:

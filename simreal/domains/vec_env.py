@@ -141,7 +141,7 @@ class SimVecEnv:
         self._evaluator = make_evaluator(
             task,
             self.observation,
-            raw_signals,
+            self._signals,
             signal_names(self.robot, task),
             self.truth,
             self.action_map.dim,
@@ -197,7 +197,7 @@ class SimVecEnv:
         wiring.line.restart(mask)
         self._action[mask] = 0.0  # what the next step calls the previous action
         measured = wiring.sensors.restart(self.truth, mask, book.episode, book.step)
-        self.observation.restart(raw_signals(measured, self._action), mask)
+        self.observation.restart(self._signals(measured, self._action), mask)
 
     def _initial(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n, joints = self.num_worlds, self.robot.num_joints
@@ -365,6 +365,15 @@ class SimVecEnv:
         self._flip ^= 1
         return self.observation.emit(self._final[self._flip])
 
+    def _signals(self, measured: State, action: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what an observation can read, as views or array expressions of the arguments."""
+        return {
+            "joint_pos": measured.joint_pos,
+            "joint_vel": measured.joint_vel,
+            LAST_ACTION: action,
+            **self.task.derive(NUMPY, measured),
+        }
+
     def _close(
         self, done: np.ndarray, terminated: np.ndarray, broken: np.ndarray | None
     ) -> list[EpisodeInfo]:
@@ -382,8 +391,8 @@ class SimVecEnv:
     def signals(self) -> dict[str, np.ndarray]:
         """Return the raw signals of the last measurement, as a robot would give them (N, k)."""
         sensors = self._wiring.sensors
-        signals = raw_signals(self.truth if sensors.ideal else sensors.measured, self._action)
-        return {name: signals[name] for name in ("joint_pos", "joint_vel")}
+        signals = self._signals(self.truth if sensors.ideal else sensors.measured, self._action)
+        return {name: value for name, value in signals.items() if name != LAST_ACTION}
 
     @property
     def params(self) -> Mapping[str, np.ndarray]:
@@ -453,20 +462,6 @@ def _part(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]
     return {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}
 
 
-def raw_signals(measured: State, action: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what an observation can read, as views or array expressions of its arguments.
-
-    Args:
-        measured: What the sensors gave.
-        action: Clipped actions (N, A).
-    """
-    return {
-        "joint_pos": measured.joint_pos,
-        "joint_vel": measured.joint_vel,
-        LAST_ACTION: action,
-    }
-
-
 def signal_names(robot: Robot, task: Task) -> dict[str, tuple[str, ...]]:
     """Return the raw signals an observation can read, with the names of their elements.
 
@@ -478,4 +473,5 @@ def signal_names(robot: Robot, task: Task) -> dict[str, tuple[str, ...]]:
         "joint_pos": robot.joint_names,
         "joint_vel": robot.joint_names,
         LAST_ACTION: ActionMap(task.action(robot), robot).joints,
+        **{name: signal.elements for name, signal in task.signals(robot).items()},
     }

@@ -83,7 +83,7 @@ def audit(
     Returns:
         One row per engine parameter, in the order of the catalogue.
     """
-    cls = engine_class(engine) if isinstance(engine, str) else engine
+    cls = engine_class(engine, robot) if isinstance(engine, str) else engine
     rows = []
     for param in catalogue(robot).values():
         wanted = not only or param.name in only or param.kind in only

@@ -89,6 +89,12 @@ def compile_robot(spec: EngineSpec, robot: Robot) -> Compiled:
     Raises:
         RobotError: MuJoCo rejects the robot.
     """
+    massless = [name for name in spec.bodies if _is_carrier(robot, robot.link(name))]
+    if massless:
+        raise RobotError(
+            f"robot '{robot.name}': {massless} only carry a joint and are no bodies in MuJoCo; "
+            "read the position of the link they carry"
+        )
     world = _empty_world(spec)
     bodies = _add_links(world, spec, robot)
     for index, actuator in enumerate(robot.actuators):
@@ -229,15 +235,24 @@ def _add_links(world: mujoco.MjSpec, spec: EngineSpec, robot: Robot) -> dict[str
         body.add_freejoint()
     bodies = {root.name: body}
     _fill_body(world, spec, body, root)
+    # A link that only carries a joint is no body: its joint stands on the next one's.
+    carriers = {link.name for link in robot.links if _is_carrier(robot, link)}
     for joint in robot.joints:
-        link = robot.link(joint.child)
-        body = bodies[joint.parent].add_body(
-            name=link.name, pos=joint.xyz, quat=_quat(matrix_from_rpy(joint.rpy))
-        )
+        link, body = robot.link(joint.child), bodies[joint.parent]
+        if joint.parent not in carriers:
+            body = body.add_body(
+                name=link.name, pos=joint.xyz, quat=_quat(matrix_from_rpy(joint.rpy))
+            )
         _add_joint(body, joint, spec.tick_s)
-        _fill_body(world, spec, body, link)
         bodies[link.name] = body
+        if link.mass > 0:
+            body.name = link.name
+            _fill_body(world, spec, body, link)
     return bodies
+
+
+def _is_carrier(robot: Robot, link: Link) -> bool:
+    return link.mass == 0 and link is not robot.links[0]
 
 
 def _add_joint(body: "mujoco.MjsBody", joint: Joint, tick_s: float) -> None:
@@ -337,7 +352,11 @@ def _index(model: mujoco.MjModel, robot: Robot, touching: list[str]) -> Compiled
         model=model,
         joint_qpos=model.jnt_qposadr[joints],
         joint_dof=model.jnt_dofadr[joints],
-        bodies={link.name: model.body(link.name).id for link in robot.links},
+        bodies={
+            link.name: model.body(link.name).id
+            for link in robot.links
+            if not _is_carrier(robot, link)
+        },
         geoms={
             link.name: [
                 model.geom(f"{link.name}.{i}").id

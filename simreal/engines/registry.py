@@ -3,6 +3,7 @@
 import importlib
 from typing import cast
 
+from simreal.core.robot import Robot
 from simreal.engines.base import Engine, EngineSpec
 from simreal.errors import DependencyError, unknown_name
 
@@ -27,6 +28,8 @@ _ENGINES: dict[str, tuple[str, str, tuple[str, ...], str]] = {
         'pip install "simreal[warp]"',
     ),
 }
+# Engines for robots whose model the engine loads by itself: module and class.
+_NATIVE = {"pybullet": ("simreal.engines.pybullet_native", "NativePyBulletEngine")}
 
 
 def engine_names() -> tuple[str, ...]:
@@ -34,11 +37,13 @@ def engine_names() -> tuple[str, ...]:
     return tuple(_ENGINES)
 
 
-def engine_class(name: str) -> type[Engine]:
+def engine_class(name: str, robot: Robot | None = None) -> type[Engine]:
     """Import and return an engine class.
 
     Args:
         name: Engine name.
+        robot: The robot it will simulate, which may come with a model of this engine's own; the
+            class that builds from the table if None.
 
     Raises:
         UnknownNameError: There is no such engine.
@@ -47,6 +52,8 @@ def engine_class(name: str) -> type[Engine]:
     if name not in _ENGINES:
         raise unknown_name("engine", name, _ENGINES)
     module, cls, packages, install = _ENGINES[name]
+    if robot is not None and robot.native_for(name) is not None:
+        module, cls = _NATIVE[name]
     try:
         return cast(type[Engine], getattr(importlib.import_module(module), cls))
     except ModuleNotFoundError as error:
@@ -67,7 +74,7 @@ def make_engine(name: str, spec: EngineSpec, workers: int = 1) -> Engine:
         workers: Processes the worlds are spread over; 1 runs them in this one.
     """
     if workers == 1:
-        return engine_class(name)(spec)
+        return engine_class(name, spec.robot)(spec)
     from simreal.engines.workers import WorkerEngine
 
     return WorkerEngine(name, spec, workers)

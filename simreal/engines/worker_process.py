@@ -44,7 +44,7 @@ def serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker: Worker | None = None
     try:
-        worker = Worker(engine_class(name)(spec), layout.views(memory), place[1])
+        worker = Worker(engine_class(name, spec.robot)(spec), layout.views(memory), place[1])
         words = layout.words(memory)[place[0] * WORDS : (place[0] + 1) * WORDS]
         bell = WorkerBell(words, connection)
         connection.send(worker.engine.exact_state)

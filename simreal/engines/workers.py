@@ -68,7 +68,7 @@ class WorkerEngine(Engine):
         """
         if workers < 1:
             raise ConfigError(f"workers is {workers}; at least 1 is needed")
-        self._inner = engine_class(name)
+        self._inner = engine_class(name, spec.robot)
         self.name = name
         super().__init__(spec)
         width = self.new_state().buffer.shape[1]

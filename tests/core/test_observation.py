@@ -72,6 +72,8 @@ def test_wrapping_lands_within_half_a_turn_and_changes_no_direction(angle: float
         ("scale", (), "takes 1 values"),
         ("clip", (1.0,), "takes 2 values"),
         ("offset", (math.nan,), "not finite"),
+        ("lag", (0.0,), "whole number of control steps"),
+        ("lag", (1.5,), "whole number of control steps"),
     ],
 )
 def test_wrong_operations_are_refused(kind: Any, values: tuple[float, ...], message: str) -> None:
@@ -147,10 +149,25 @@ TERMS = st.lists(
         st.lists(OPS, max_size=3),
         st.integers(1, 4),
         st.sampled_from(["first", "zero"]),
+        st.integers(0, 2),
     ),
     min_size=1,
     max_size=5,
 )
+
+
+def terms_of(specs: list) -> list[Term]:
+    return [
+        Term(
+            name=f"t{i}",
+            source=source,
+            elements=tuple(elements),
+            ops=(*ops, Op("lag", (lag,))) if lag else tuple(ops),
+            history=history,
+            fill=fill,
+        )
+        for i, (source, elements, ops, history, fill, lag) in enumerate(specs)
+    ]
 
 
 def naive(op: Op, x: float) -> float:
@@ -162,16 +179,14 @@ def naive(op: Op, x: float) -> float:
         "scale": lambda: x * v[0],
         "offset": lambda: x + v[0],
         "clip": lambda: min(max(x, v[0]), v[1]),
+        "lag": lambda: x,
     }[op.kind]()
 
 
 @settings(deadline=None, max_examples=60)
 @given(specs=TERMS, num_steps=st.integers(0, 6), seed=st.integers(0, 100))
 def test_the_pipeline_equals_a_naive_one(specs: list, num_steps: int, seed: int) -> None:
-    terms = [
-        Term(name=f"t{i}", source=s, elements=tuple(e), ops=tuple(o), history=h, fill=f)
-        for i, (s, e, o, h, f) in enumerate(specs)
-    ]
+    terms = terms_of(specs)
     pipeline = ObservationPipeline(terms, SIGNALS, 3)
     rng = np.random.default_rng(seed)
     frames = [raw(*rng.uniform(-4, 4, (3, 3))) for _ in range(num_steps + 1)]
@@ -182,7 +197,7 @@ def test_the_pipeline_equals_a_naive_one(specs: list, num_steps: int, seed: int)
         expected: list[float] = []
         for t in terms:
             for age in reversed(range(t.history)):
-                at = num_steps - age
+                at = num_steps - age - t.lag
                 for element in t.elements:
                     x = frames[max(at, 0)][t.source][row, "abc".index(element)]
                     for op in t.ops:
@@ -194,10 +209,7 @@ def test_the_pipeline_equals_a_naive_one(specs: list, num_steps: int, seed: int)
 @settings(deadline=None, max_examples=60)
 @given(specs=TERMS, seed=st.integers(0, 100))
 def test_observations_stay_within_their_bounds(specs: list, seed: int) -> None:
-    terms = [
-        Term(name=f"t{i}", source=s, elements=tuple(e), ops=tuple(o), history=h, fill=f)
-        for i, (s, e, o, h, f) in enumerate(specs)
-    ]
+    terms = terms_of(specs)
     pipeline = ObservationPipeline(terms, SIGNALS, 2)
     low, high = pipeline.bounds({"joint_pos": (-4.0, 4.0)})
     pipeline.restart(raw(*np.random.default_rng(seed).uniform(-4, 4, (2, 3))))
@@ -215,6 +227,28 @@ def test_bounds_by_hand() -> None:
     low, high = ObservationPipeline(terms, SIGNALS).bounds({"last_action": (-1.0, 1.0)})
     np.testing.assert_array_equal(low, [-1, -3, -np.inf, 0, 0])
     np.testing.assert_array_equal(high, [1, 3, np.inf, 3, 3])
+
+
+def test_a_lagged_term_shows_what_was_a_step_ago_filled_as_declared() -> None:
+    terms = (
+        term("late", ops=(Op("scale", (2.0,)), Op("lag", (2,))), fill="zero"),
+        term("held", ops=(Op("lag", (1,)),), history=2),
+        term("now"),
+    )
+    pipeline = ObservationPipeline(terms, SIGNALS)
+    assert pipeline.entry_names == ("late[a]@2", "held[a]@2", "held[a]@1", "now[a]@0")
+    seen = []
+    for value in (1.0, 3.0, 5.0, 7.0):
+        frame = raw([value, 0, 0])
+        pipeline.push(frame) if seen else pipeline.restart(frame)
+        seen.append(pipeline.emit()[0].tolist())
+    assert seen == [[0, 1, 1, 1], [0, 1, 1, 3], [2, 1, 3, 5], [6, 3, 5, 7]]
+
+
+def test_a_lagged_term_may_show_its_fill() -> None:
+    ops = (Op("offset", (5.0,)), Op("clip", (4.0, 6.0)), Op("lag", (1,)))
+    low, high = ObservationPipeline((term("x", ops=ops, fill="zero"),), SIGNALS).bounds()
+    assert (low[0], high[0]) == (0.0, 6.0)
 
 
 # -- errors and the JSON form ----------------------------------------------------------------------

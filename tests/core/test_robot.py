@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simreal.core.robot import Actuator, Joint, Link, Robot, inertia_matrix, package_file
+from simreal.core.params import catalogue
+from simreal.core.robot import Actuator, Joint, Link, Robot, Shape, inertia_matrix, package_file
 from simreal.errors import RobotError, UnknownNameError
 from tests.engines.sample_robots import gantry, pendulums
 
@@ -166,3 +167,47 @@ def test_a_file_beside_a_module_is_found() -> None:
 def test_motors_are_described_with_defaults() -> None:
     motor = Actuator(joint="x", torque_limit=1.0)
     assert (motor.kind, motor.strength, motor.kp, motor.kd) == ("torque", 1.0, 0.0, 0.0)
+
+
+def test_a_link_without_mass_may_carry_the_next_joint_in_its_own_frame() -> None:
+    robot = _sledge()
+    assert [link.mass for link in robot.links] == [0.0, 0.0, 0.0, 2.0]
+    assert {name for name in catalogue(robot) if "carrier" in name} == set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"links": {"carrier_z": {"shapes": (Shape(kind="sphere", size=(0.1,)),)}}},
+        {"joints": {"z": {"xyz": (0.1, 0.0, 0.0)}}},
+        {"joints": {"z": {"rpy": (0.0, 0.1, 0.0)}}},
+        {"joints": {"z": {"kind": "fixed"}}},
+        {"links": {"body": {"mass": 0.0}}},
+    ],
+)
+def test_a_link_without_mass_that_does_more_is_refused(change: dict) -> None:
+    with pytest.raises(RobotError, match=r"has mass 0\.0 kg; > 0 needed"):
+        _sledge().revised(**change)
+
+
+def _sledge() -> Robot:
+    """Return a body on two slides and a hinge."""
+    names = ("base", "carrier_x", "carrier_z")
+    box = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0)
+    slide = {"kind": "prismatic"}
+    return Robot(
+        name="sledge",
+        links=(*(Link(name=n, mass=0.0) for n in names), Link(name="body", mass=2.0, inertia=box)),
+        joints=(
+            Joint(name="x", parent="base", child="carrier_x", axis=(1.0, 0.0, 0.0), **slide),
+            Joint(name="z", parent="carrier_x", child="carrier_z", **slide),
+            Joint(
+                name="y",
+                kind="continuous",
+                parent="carrier_z",
+                child="body",
+                axis=(0.0, 1.0, 0.0),
+            ),
+        ),
+        actuators=(),
+    )

@@ -334,6 +334,10 @@ CASES: dict[str, tuple[Break, str]] = {
         _set(*TERMS, 1, "ops", 0, "values", value=[]),
         "observation.terms[1].ops[0]: observation operation 'scale' takes 1 values",
     ),
+    "endless lag": (
+        _set(*TERMS, 0, "ops", value=[{"kind": "lag", "values": [10**12]}]),
+        "observation.terms",
+    ),
     "endless history": (_set(*TERMS, 0, "history", value=10**12), "observation.terms.pos"),
     "large history": (_large_history, "observation.terms: expected at most 1048576 stored"),
     "no history": (_set(*TERMS, 0, "history", value=0), "observation.terms[0]: observation term"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from simreal.core.kinematics import link_frames
 from simreal.core.params import DynamicsParams
 from simreal.core.robot import Joint, Link, Robot
 from simreal.engines import Engine
@@ -13,6 +14,7 @@ from simreal.errors import (
     RobotError,
     UnknownNameError,
 )
+from simreal_envs.robots import hopper
 from tests.engines import sample_robots as robots
 from tests.engines.annotations import Build, Run
 
@@ -259,3 +261,20 @@ def test_without_opengl_a_picture_is_a_dependency_error(
     )
     with pytest.raises(DependencyError, match="engine=pybullet"):
         engine.render(0, 64, 48)
+
+
+def test_joints_on_links_without_mass_stand_on_one_body(build: Build) -> None:
+    engine = build("mujoco", hopper(), 1, bodies=("torso", "foot"))
+    model = engine._at.model  # type: ignore[attr-defined]
+    assert model.body("torso").jntnum[0] == 3
+    assert model.nbody == 6  # the world, the base, and four links with mass
+    assert model.body_subtreemass[0] == pytest.approx(15.82, abs=0.01)
+    pose = np.array([[0.3, -0.1, 0.4, -0.5, -0.7, 0.2]])
+    engine.reset(np.array([True]), pose, np.zeros_like(pose))
+    state = engine.new_state()
+    engine.read(state)
+    frames = link_frames(hopper(), pose[0].tolist())
+    for name, position in state.body_pos.items():
+        np.testing.assert_allclose(position[0], frames[name][0], atol=1e-12)
+    with pytest.raises(RobotError, match="only carry a joint"):
+        build("mujoco", hopper(), 1, bodies=("carrier_z",))

@@ -32,8 +32,12 @@ def test_a_single_environment_is_evaluated_by_plain_numbers(env: gymnasium.Env[A
 def test_there_is_an_id_for_every_task_in_source_and_target() -> None:
     assert list(IDS) == [
         f"simreal/{task}{suffix}-v0"
-        for task in ("Pendulum", "Pendubot", "Acrobot")
-        for suffix in ("", "Real")
+        for tasks, suffixes in (
+            (("Pendulum", "Pendubot", "Acrobot"), ("", "Real")),
+            (("Hopper", "Walker2D", "HalfCheetah"), ("Bullet", "MuJoCo")),
+        )
+        for task in tasks
+        for suffix in suffixes
     ]
     assert set(IDS) <= set(gymnasium.registry)
     register_all()  # a second time is no error
@@ -80,18 +84,18 @@ def random_steps(env: gymnasium.Env[Any, Any], num_steps: int) -> int:
 
 
 def test_random_actions_give_finite_numbers(env: gymnasium.Env[Any, Any]) -> None:
-    assert random_steps(env, 1010) == 1
+    assert random_steps(env, 1010) >= 1
 
 
 @pytest.mark.slow
 def test_ten_thousand_random_actions_give_finite_numbers(env: gymnasium.Env[Any, Any]) -> None:
-    assert random_steps(env, 10_000) == 10
+    assert random_steps(env, 10_000) >= 10
 
 
 def test_full_torque_both_ways_gives_finite_numbers(env: gymnasium.Env[Any, Any]) -> None:
     env.reset(seed=1)
     for step in range(600):
-        action = np.float32([(-1) ** (step // 40)])
+        action = np.full(env.action_space.shape, (-1) ** (step // 40), dtype=np.float32)
         obs, reward, *_ = env.step(action)
         assert np.isfinite(obs).all()
         assert np.isfinite(reward)
@@ -99,7 +103,7 @@ def test_full_torque_both_ways_gives_finite_numbers(env: gymnasium.Env[Any, Any]
 
 @pytest.mark.parametrize("name", DOMAINS)
 def test_the_domains_are_those_of_the_configuration_files(name: str) -> None:
-    group = "source" if name.endswith("ideal") else "target"
+    group = "source" if name.startswith("pybullet") else "target"
     composed = compose("transfer", [f"{group}={name}"]).values[group]
     built = domain(name)
     assert composed.pop("_target_") == "simreal.domains.Domain"
