@@ -14,7 +14,17 @@ import pytest
 from simreal.core.action import ActionMap, ActionTerm
 from simreal.core.observation import LAST_ACTION, ObservationPipeline, Op, Term
 from simreal.core.robot import Actuator, Joint, Link, Robot
-from simreal.deploy import BundleSpec, Evaluation, Golden, Layer, Lstm, Normalizer, Provenance
+from simreal.deploy import (
+    Bundle,
+    BundleSpec,
+    Evaluation,
+    Golden,
+    Layer,
+    Lstm,
+    Normalizer,
+    Provenance,
+    load,
+)
 from simreal.deploy.writer import write_bundle
 
 STEPS = 64
@@ -85,6 +95,28 @@ TERMS = (
         ops=(Op("clip", (-0.3, 0.3)), Op("offset", (0.05,))),
     ),
     Term(name="last", source=LAST_ACTION, elements=("shoulder", "elbow"), history=2),
+)
+# Every operation, history with stride in both orders, both fills.
+RICH = (
+    Term(
+        name="pos",
+        source="joint_pos",
+        elements=("elbow", "shoulder"),
+        ops=(Op("unwrap"), Op("sin"), Op("clip", (-0.7, 0.7))),
+        history=3,
+        stride=2,
+        fill="zero",
+    ),
+    Term(
+        name="vel",
+        source="joint_vel",
+        elements=("slider", "elbow"),
+        ops=(Op("low_pass", (0.3,)), Op("scale", (0.1,)), Op("offset", (-0.2,))),
+        history=2,
+        order="newest_first",
+    ),
+    Term(name="turn", source="joint_pos", elements=("elbow",), ops=(Op("wrap"), Op("cos"))),
+    Term(name="last", source=LAST_ACTION, elements=("elbow", "shoulder"), history=2, fill="zero"),
 )
 ACTIONS = (
     ActionTerm(joint="shoulder", scale=0.5, offset=0.25),
@@ -259,6 +291,29 @@ def make_spec(robot: Robot) -> Callable[..., BundleSpec]:
 def written(make_spec: Callable[..., BundleSpec], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good bundle that no test may change."""
     return write_bundle(tmp_path_factory.mktemp("good") / "arm-test.policy", make_spec())
+
+
+@pytest.fixture(scope="session")
+def rich() -> tuple[Term, ...]:
+    """Terms with every operation, strides in both orders, and both fills."""
+    return RICH
+
+
+@pytest.fixture(scope="session")
+def bundles(
+    make_spec: Callable[..., BundleSpec], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Bundle]:
+    """One bundle of each kind of policy; no test may change them."""
+    folder = tmp_path_factory.mktemp("kinds")
+    specs = {
+        "tanh": make_spec(),
+        "elu": make_spec(activation="elu", squash="tanh"),
+        "relu": make_spec(activation="relu", normalize=False),
+        "rich": make_spec(observed=RICH),
+        "blind": make_spec(observed=TERMS[1:3]),
+        "lstm": make_spec(hidden=8),
+    }
+    return {name: load(write_bundle(folder / f"{name}.policy", s)) for name, s in specs.items()}
 
 
 @pytest.fixture
