@@ -15,7 +15,7 @@ world), `deterministic` (equal results from run to run on a GPU), `integrator` (
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,7 +34,7 @@ from simreal.engines import warp_kernels as kernels
 from simreal.engines import warp_setup as setup
 from simreal.engines.base import Capability, Engine, EngineSpec, Health
 from simreal.engines.mujoco_model import compile_robot, lengthened, refuse_restitution
-from simreal.engines.mujoco_params import capability
+from simreal.engines.mujoco_params import DERIVED_KINDS, capability
 from simreal.engines.mujoco_render import Offscreen
 from simreal.engines.warp_params import WarpFields
 from simreal.errors import EngineError
@@ -267,7 +267,27 @@ class WarpEngine(Engine):
             values: Name to (N,) or (N, k), on the engine's device.
             mask: Worlds to change (N,), bool, on the engine's device.
         """
-        if self._fields.apply(values, mask):
+        self.write_params(values, mask)
+        self.launch_derive(values)
+
+    def write_params(self, values: Mapping[str, Tensor], mask: Tensor) -> None:
+        """Write declared parameters of some worlds; `launch_derive` has to follow.
+
+        Tensor operations alone, which can be captured with others.
+
+        Args:
+            values: Name to (N,) or (N, k), on the engine's device.
+            mask: Worlds to change (N,), bool, on the engine's device.
+        """
+        self._fields.apply(values, mask)
+
+    def launch_derive(self, names: Iterable[str]) -> None:
+        """Bring what follows from changed parameters up to date.
+
+        Args:
+            names: Names of the parameters that were written.
+        """
+        if any(name.partition(".")[0] in DERIVED_KINDS for name in names):
             self._run("derive", self._derive)
         elif self._derived:
             self._run("refresh", self._refresh)

@@ -17,7 +17,7 @@ from torch import Tensor
 from simreal.core.robot import Robot
 from simreal.engines.base import EngineSpec
 from simreal.engines.mujoco_model import Compiled, principal_axes
-from simreal.engines.mujoco_params import DERIVED_KINDS, FIELDS, FRICTION_COLUMN
+from simreal.engines.mujoco_params import FIELDS, FRICTION_COLUMN
 from simreal.errors import ParameterError
 
 _Writer = Callable[[str, str, Tensor, Tensor], None]
@@ -92,21 +92,17 @@ class WarpFields:
                     f"({', '.join(sorted(self._declared)) or 'none'}); add it to EngineSpec.params"
                 )
 
-    def apply(self, values: Mapping[str, Tensor], mask: Tensor) -> bool:
+    def apply(self, values: Mapping[str, Tensor], mask: Tensor) -> None:
         """Write some parameters into some worlds.
 
         Args:
             values: Name to (N,) or (N, k), on the device.
             mask: Worlds to change (N,), bool.
-
-        Returns:
-            Whether constants have to be derived anew.
         """
         # A mass scales the inertia, so it goes before an inertia that is given too.
         for name in sorted(values, key=lambda n: n.startswith("inertia.")):
             kind, _, target = name.partition(".")
             self._writers[kind](kind, target, values[name].to(torch.float32), mask)
-        return any(name.partition(".")[0] in DERIVED_KINDS for name in values)
 
     def realized(self, name: str) -> Tensor:
         """Read one parameter back from the model fields.

@@ -146,3 +146,12 @@ def test_inverse_keeps_its_digits_near_zero_probability() -> None:
     # Near the mode the density is 1 / mass, so the point is quantile * mass.
     point = special.truncated_inverse(table, np.array([1e-12]))[0]
     assert point == pytest.approx(1e-12 * math.exp(table.log_mass), rel=1e-10, abs=0.0)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (2.0, 5.0), (0.3, 0.7), (300.0, 200.0)])
+def test_the_beta_distribution_function_and_its_inverse_are_scipys(a: float, b: float) -> None:
+    reference = pytest.importorskip("scipy.special")
+    x, q = np.linspace(0.0, 1.0, 101), np.linspace(0.0, 1.0, 101)
+    np.testing.assert_allclose(special.beta_cdf(a, b, x), reference.betainc(a, b, x), atol=1e-12)
+    found = special.beta_inverse(a, b, q)
+    np.testing.assert_allclose(found, reference.betaincinv(a, b, q), atol=1e-12)

@@ -249,7 +249,15 @@ class TruncatedNormal(Distribution):
         Exactly n uniform numbers are used, whatever the parameters, so that equal seeds give draws
         which move smoothly with the parameters.
         """
-        u = special.truncated_inverse(self._table(), rng.random(n))
+        return self.quantile(rng.random(n))
+
+    def quantile(self, probability: np.ndarray) -> np.ndarray:
+        """Return the values below which given shares of the draws lie.
+
+        Args:
+            probability: Shares in [0, 1] (n,).
+        """
+        u = special.truncated_inverse(self._table(), probability)
         return np.clip(self._mode + self.scale * u, self.low, self.high)
 
     def _log_density(self, x: np.ndarray) -> np.ndarray:
@@ -310,6 +318,15 @@ class Beta(Distribution):
         """Draw n values (n,)."""
         scaled = self.low + (self.high - self.low) * rng.beta(self.a, self.b, n)
         return np.clip(scaled, self.low, self.high)
+
+    def quantile(self, probability: np.ndarray) -> np.ndarray:
+        """Return the values below which given shares of the draws lie.
+
+        Args:
+            probability: Shares in [0, 1] (n,).
+        """
+        inner = special.beta_inverse(self.a, self.b, probability)
+        return np.clip(self.low + (self.high - self.low) * inner, self.low, self.high)
 
     def _log_density(self, x: np.ndarray) -> np.ndarray:
         width = self.high - self.low
