@@ -95,6 +95,8 @@ def record(kind: str, *args: Scalar) -> Scalar:
             kind, plain = "multiply", [plain[0], plain[0]]
         elif plain[1] == 0.5:
             kind, plain = "sqrt", plain[:1]
+    if kind == "multiply" and any(not isinstance(a, Node) and a == 1.0 for a in plain):
+        return plain[0] if isinstance(plain[0], Node) else plain[1]
     if kind == "square":
         kind, plain = "multiply", [plain[0], plain[0]]
     return graph.node(kind, *plain)
@@ -123,7 +125,7 @@ _FUNCTIONS: dict[str, Any] = {
     **{kind: _elementwise(kind, 2) for kind in _BINARY},
 }
 _WHERE = _elementwise("where", 3)
-_TO_FLOAT = np.frompyfunc(lambda x: record("multiply", x, 1.0), 1, 1)
+_TO_FLOAT = np.frompyfunc(lambda x: record("add", x, 0.0), 1, 1)
 
 
 class Traced(np.ndarray[Any, Any]):

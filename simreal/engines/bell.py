@@ -2,13 +2,18 @@
 
 Orders and answers are counted in shared memory, and whoever waits looks at the counter for some
 microseconds. If nothing comes, it says that it sleeps and blocks on the pipe, and the other one
-then sends a byte. Two processes that store and load in opposite order can miss each other on some
-processors, so a sleeper looks again now and then; where stores may overtake each other, nobody
-spins and every order is a message.
+then sends a byte. Between telling and looking both take a lock of their own, which no store
+overtakes, so that they cannot miss each other; on processors where stores may overtake each other,
+nobody spins and every order is a message.
+
+Where there are no more processors than workers, who spins takes the time of who works: the parent
+sleeps at once then, and the workers do so soon.
 """
 
+import os
 import platform
 import select
+import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -17,22 +22,33 @@ STEP, SAMPLED_STEP, CALL = 1, 2, 3
 WAKE, DONE, FAILED = b"w", b"d", b"f"
 WORDS = 8  # per worker, a cache line of its own
 _ORDER, _KIND, _ANSWER, _SPOKE, _ASLEEP, _PARENT_ASLEEP = range(6)
-_SPIN_S = 20e-6
-_LOOK_AGAIN_MS = 20
+_LOOK_AGAIN_MS = 100
+_FENCE = threading.Lock()
 _SPINS = platform.machine() in ("x86_64", "AMD64")
+
+
+def spin_s(num_workers: int) -> tuple[float, float]:
+    """Return how long the parent and a worker spin before they sleep [s].
+
+    Args:
+        num_workers: Worker processes beside the parent.
+    """
+    spare = len(os.sched_getaffinity(0)) > num_workers
+    return (100e-6, 100e-6) if spare else (0.0, 20e-6)
 
 
 class WorkerBell:
     """Be the worker's end."""
 
-    def __init__(self, words: memoryview, pipe: Connection) -> None:
+    def __init__(self, words: memoryview, pipe: Connection, spin_s: float = 20e-6) -> None:
         """Begin before the first order.
 
         Args:
             words: This worker's words.
             pipe: Its pipe.
+            spin_s: How long to spin [s].
         """
-        self._words, self._pipe = words, pipe
+        self._words, self._pipe, self._spin_s = words, pipe, spin_s
         self._seen = words[_ORDER]
         self._poller = select.poll()
         self._poller.register(pipe.fileno(), select.POLLIN)
@@ -44,8 +60,9 @@ class WorkerBell:
             EOFError: The parent is gone.
         """
         words, message = self._words, b""
-        if not _spin(words, self._seen):
+        if not self._spin():
             words[_ASLEEP] = 1
+            _fence()
             while words[_ORDER] == self._seen:
                 if self._poller.poll(_LOOK_AGAIN_MS):
                     message = self._read(message)
@@ -59,12 +76,21 @@ class WorkerBell:
     def answer(self, answer: bytes) -> None:
         """Say that the order is done; anything but `DONE` travels through the pipe."""
         words, speaks = self._words, answer != DONE
-        if speaks:
-            self._pipe.send_bytes(answer)
         words[_SPOKE] = int(speaks)
         words[_ANSWER] = self._seen
-        if not speaks and (words[_PARENT_ASLEEP] or not _SPINS):
+        _fence()
+        # After the counter, because whoever is woken by it looks there.
+        if speaks:
+            self._pipe.send_bytes(answer)
+        elif words[_PARENT_ASLEEP] or not _SPINS:
             self._pipe.send_bytes(WAKE)
+
+    def _spin(self) -> bool:
+        end = time.perf_counter() + self._spin_s
+        while self._words[_ORDER] == self._seen:
+            if not _SPINS or time.perf_counter() > end:
+                return False
+        return True
 
     def _read(self, message: bytes) -> bytes:
         found = self._pipe.recv_bytes()
@@ -108,6 +134,7 @@ class ParentBell:
         if message:
             self.pipe.send_bytes(message)
         words[_ORDER] = self._count
+        _fence()
         if not message and (words[_ASLEEP] or not _SPINS):
             self.pipe.send_bytes(WAKE)
 
@@ -143,15 +170,16 @@ class ParentBell:
         return self.message
 
 
-def wait(bells: Sequence[ParentBell], patience_s: float) -> list[ParentBell]:
+def wait(bells: Sequence[ParentBell], patience_s: float, spin_s: float = 20e-6) -> list[ParentBell]:
     """Wait until workers are done, and return those that are gone or took too long.
 
     Args:
         bells: The workers' bells.
         patience_s: Longest wait [s].
+        spin_s: How long to spin [s].
     """
-    end = time.perf_counter() + _SPIN_S
-    left = list(bells)
+    end = time.perf_counter() + spin_s
+    left = [bell for bell in bells if not bell.done]
     while left and _SPINS and time.perf_counter() < end:
         left = [bell for bell in left if not bell.done]
     if not left:
@@ -161,6 +189,7 @@ def wait(bells: Sequence[ParentBell], patience_s: float) -> list[ParentBell]:
     for number, bell in owners.items():
         bell.sleeps(True)
         poller.register(number, select.POLLIN)
+    _fence()
     end = time.perf_counter() + patience_s
     while left := [bell for bell in left if not bell.done and bell not in lost]:
         if time.perf_counter() > end:
@@ -176,11 +205,7 @@ def wait(bells: Sequence[ParentBell], patience_s: float) -> list[ParentBell]:
     return lost
 
 
-def _spin(words: memoryview, seen: int) -> bool:
-    if not _SPINS:
-        return False
-    end = time.perf_counter() + _SPIN_S
-    while words[_ORDER] == seen:
-        if time.perf_counter() > end:
-            return False
-    return True
+def _fence() -> None:
+    """Let no later load overtake an earlier store: a lock is taken with a full barrier."""
+    with _FENCE:
+        pass

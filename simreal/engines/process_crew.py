@@ -22,6 +22,7 @@ from simreal.engines.bell import (
     STEP,
     WORDS,
     ParentBell,
+    spin_s,
     wait,
 )
 from simreal.engines.crew import Crew, Loss, Order, RemoteError
@@ -50,6 +51,7 @@ class ProcessCrew(Crew):
             patience_s: Longest time one control step or call may take [s].
         """
         self._engine, self._patience_s = engine, patience_s
+        self._spin_s = spin_s(num_workers)
         self._context = multiprocessing.get_context("spawn")
         words = WORDS * (num_workers + 1)  # the last ones only keep distance
         self._layout = Layout(
@@ -76,7 +78,10 @@ class ProcessCrew(Crew):
         words = self._words[worker * WORDS : (worker + 1) * WORDS]
         process = self._context.Process(
             target=serve,
-            args=(there, self._memory, self._layout, (worker, first), self._engine, spec),
+            args=(
+                *(there, self._memory, self._layout, (worker, first), self._spin_s[1]),
+                *(self._engine, spec),
+            ),
             name=f"simreal worlds {first}-{first + spec.num_worlds - 1}",
             daemon=True,
         )
@@ -111,7 +116,7 @@ class ProcessCrew(Crew):
 
     def collect(self, workers: Sequence[int]) -> dict[int, Any]:
         """Wait for the answers to what was asked last."""
-        wait([self._bells[worker] for worker in workers], self._patience_s)
+        wait([self._bells[worker] for worker in workers], self._patience_s, self._spin_s[0])
         return {worker: self._answer(worker) for worker in workers}
 
     def close(self) -> None:

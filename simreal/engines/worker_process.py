@@ -27,6 +27,7 @@ def serve(
     memory: Any,
     layout: Layout,
     place: tuple[int, int],
+    spin_s: float,
     name: str,
     spec: EngineSpec,
 ) -> None:
@@ -37,6 +38,7 @@ def serve(
         memory: The shared numbers.
         layout: Where what lies.
         place: Number of this worker and of its first world.
+        spin_s: How long it spins before it sleeps [s].
         name: Engine name.
         spec: What to build, for this worker's worlds alone.
     """
@@ -46,7 +48,7 @@ def serve(
     try:
         worker = Worker(engine_class(name, spec.robot)(spec), layout.views(memory), place[1])
         words = layout.words(memory)[place[0] * WORDS : (place[0] + 1) * WORDS]
-        bell = WorkerBell(words, connection)
+        bell = WorkerBell(words, connection, spin_s)
         connection.send(worker.engine.exact_state)
         while True:
             kind, message = bell.next_order()

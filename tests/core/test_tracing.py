@@ -65,6 +65,19 @@ def test_shapes_are_numpys_own() -> None:
     np.testing.assert_allclose(found, function(np, values), rtol=1e-12)
 
 
+def test_matrix_products_are_recorded_without_their_zeros() -> None:
+    weights = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+
+    def function(x: Any) -> Any:
+        return x @ weights + (x @ weights[:, 1])[:, None]
+
+    values = np.random.default_rng(1).normal(size=(20, 3))
+    np.testing.assert_allclose(compiled(function, 3, 2)(values.tolist()), function(values))
+    graph = Graph()
+    # three inputs, 3 z, x + 3 z, 2 y
+    assert count_operations(flat(graph.inputs("x", 3) @ weights, 2)) == 6
+
+
 def test_reductions_and_conversions_are_recorded() -> None:
     def function(xp: Any, x: Any) -> Any:
         steps = (x > 0.0).astype(np.float64)
