@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import simreal
-from simreal.errors import ConfigError
+from simreal.engines import engine_class
+from simreal.errors import ConfigError, DependencyError
 from simreal.paths import conf_dir, policies_dir
 from simreal.plugins import load_plugins
 
@@ -24,6 +25,7 @@ _DISTRIBUTIONS = (
     "mujoco",
     "pybullet",
     "mujoco-warp",
+    "warp-lang",
     "tensorboard",
 )
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MUJOCO_GL")
@@ -83,7 +85,21 @@ def _hardware() -> dict[str, str]:
         cuda = torch.cuda.is_available()
         rows["cuda"] = torch.cuda.get_device_name(0) if cuda else "not available"
         rows["torch threads"] = str(torch.get_num_threads())
+    rows["warp"] = _warp()
     return rows
+
+
+def _warp() -> str:
+    """Say on which device engine `warp` would run, and whether its physics would be graphs."""
+    try:
+        engine_class("warp")
+    except DependencyError:
+        return "not installed"
+    from simreal.engines.warp_setup import find_device
+
+    device = find_device({"allow_eager": True})
+    graphs = "graphs on" if device.graphs else f"graphs OFF: {device.obstacle}"
+    return f"{device.name} ({device.description}), {graphs}"
 
 
 def _processor() -> str:

@@ -47,7 +47,7 @@ ENGINES = ("warp",)
 _MAX_VELOCITY = 1e4  # beyond which a world is called diverged [rad/s or m/s], as in `Engine.health`
 
 
-class TensorStep(NamedTuple):
+class DeviceStep(NamedTuple):
     """Hold what one control step gave, as tensors that stay valid until the step after the next.
 
     Attributes:
@@ -192,6 +192,7 @@ class TensorVecEnv:
         self._wire(Wiring(robot, task, self.action_map, one, self._sampler, fixed))
         packed = self.engine.tensors.truth
         self.truth, self._previous = self._state(packed), self._state(torch.zeros_like(packed))
+        self._measured = self._state(self.sensors.measured)
         self._terms = TensorObservation(self.observation.terms, self._signal_names, n, device)
         self._action, self._last_action, self._given = (
             torch.zeros(n, self.action_map.dim, device=device) for _ in range(3)
@@ -246,11 +247,11 @@ class TensorVecEnv:
             buffer=cast(np.ndarray, packed),
         )
 
-    def _result(self) -> TensorStep:
+    def _result(self) -> DeviceStep:
         def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(self.num_worlds, *shape, dtype=dtype, device=self.device)
 
-        return TensorStep(
+        return DeviceStep(
             obs=new(self._terms.dim),
             reward=new(),
             terminated=new(dtype=torch.bool),
@@ -321,7 +322,7 @@ class TensorVecEnv:
             self.engine.launch_derive(self._redrawn)
         self.engine.launch_reset()
 
-    def _observe_reset(self, result: TensorStep) -> None:
+    def _observe_reset(self, result: DeviceStep) -> None:
         book, truth = self.book, self.engine.tensors.truth
         at = (book.episode, book.step)
         self.sensors.restart(truth, self._done, self.dynamics.wired, at)
@@ -331,7 +332,7 @@ class TensorVecEnv:
     # ------------------------------------------------------------------- step
 
     @torch.no_grad()
-    def step(self, actions: Tensor) -> TensorStep:
+    def step(self, actions: Tensor) -> DeviceStep:
         """Advance every world by one control step; worlds whose episode ends begin a new one.
 
         Args:
@@ -370,7 +371,7 @@ class TensorVecEnv:
         face.sample_tick.copy_(self.sensors.sample_tick)
         cast(Tensor, self._previous.buffer).copy_(face.truth)
 
-    def _judge(self, result: TensorStep) -> None:
+    def _judge(self, result: DeviceStep) -> None:
         """Count, reward, measure, observe, and begin anew where an episode ended."""
         book = self.book
         book.step.add_(1)
@@ -411,11 +412,12 @@ class TensorVecEnv:
         self.sensors.measure(seen, self.dynamics.wired, book.episode, book.step)
 
     def _signals(self) -> dict[str, Tensor]:
-        joints, measured = self.robot.num_joints, self.sensors.measured
+        measured = self._measured
         return {
-            "joint_pos": measured[:, :joints],
-            "joint_vel": measured[:, joints : 2 * joints],
+            "joint_pos": cast(Tensor, measured.joint_pos),
+            "joint_vel": cast(Tensor, measured.joint_vel),
             LAST_ACTION: self._action,
+            **self.task.derive(self.xp, measured),
         }
 
     # ------------------------------------------------------- what may wait

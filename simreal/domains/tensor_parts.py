@@ -259,7 +259,7 @@ class TensorObservation:
             width += len(index)
             place = torch.tensor(index, dtype=torch.int64, device=device)
             self._groups.append((place, _operations(group, device)))
-        depth = max(term.history for term in terms)
+        depth = max(term.history + term.lag for term in terms)
         self._depth, self._width = depth, width
         self.frames = torch.zeros(num_worlds, depth * width, device=device)
         places, zero = _gather(terms, columns, depth, width)
@@ -309,6 +309,8 @@ def _operations(group: Sequence[Term], device: torch.device) -> list[tuple[str, 
     """Return the operations of alike terms; a constant has one column per entry."""
     found: list[tuple[str, Tensor]] = []
     for position, op in enumerate(group[0].ops):
+        if op.kind == "lag":  # a matter of which frame is taken, not of its numbers
+            continue
         values = [term.ops[position].values for term in group for _ in term.elements]
         table = torch.tensor(np.array(values, dtype=np.float32).T, device=device)
         found.append((op.kind, table))
@@ -336,6 +338,7 @@ def _gather(
     for term in terms:
         at, size = columns[term.name], len(term.elements)
         zero[at : at + size] = term.fill == "zero"
-        for frame in range(depth - term.history, depth):
+        newest = depth - term.lag
+        for frame in range(newest - term.history, newest):
             places += range(frame * width + at, frame * width + at + size)
     return places, zero

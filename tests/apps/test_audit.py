@@ -53,6 +53,14 @@ def test_the_verb_audits_a_robot_by_name(capfd: pytest.CaptureFixture[str]) -> N
     assert "acts" in text
 
 
+def test_the_verb_audits_on_warp(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mujoco_warp")
+    assert main(["audit", "robot=simple_pendulum", "engine=warp"]) == 0
+    captured = capfd.readouterr()
+    assert "0 are at fault" in captured.out
+    assert captured.err == ""
+
+
 def test_an_unknown_engine_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "robot=simple_pendulum", "engine=mujoko"]) == 2
     assert "Did you mean 'mujoco'" in capfd.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 import simreal
 from simreal import cli
 from simreal.apps import info
+from simreal.errors import DependencyError
 
 
 def test_versions_are_those_installed() -> None:
@@ -34,6 +35,21 @@ def test_thread_settings_are_read_from_the_environment(monkeypatch: pytest.Monke
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     rows = info.report()["threads and rendering"]
     assert (rows["OMP_NUM_THREADS"], rows["MKL_NUM_THREADS"]) == ("3", "not set")
+
+
+def test_the_device_of_warp_is_shown_with_its_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = pytest.importorskip("simreal.engines.warp_setup")
+    assert info.report()["hardware"]["warp"].endswith("graphs on")
+    monkeypatch.setattr(setup, "_obstacle", lambda device: "memory pools are off")
+    assert "graphs OFF: memory pools are off" in info.report()["hardware"]["warp"]
+
+
+def test_a_missing_warp_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise DependencyError(name)
+
+    monkeypatch.setattr(info, "engine_class", missing)
+    assert info.report()["hardware"]["warp"] == "not installed"
 
 
 def test_report_is_printed_by_section(capsys: pytest.CaptureFixture[str]) -> None:

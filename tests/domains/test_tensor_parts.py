@@ -146,6 +146,7 @@ TERMS = (
     ),
     Term(name="cos", source="pos", elements=("a",), ops=(Op("cos"),)),
     Term(name="raw", source="vel", elements=("a",), history=2),
+    Term(name="late", source="pos", elements=("b", "a"), ops=(Op("lag", (2,)),), fill="zero"),
 )
 
 
