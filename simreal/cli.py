@@ -113,6 +113,26 @@ VERBS: dict[str, Verb] = {
         ),
         "LOG policy=PATH",
     ),
+    "robot-sim": Verb(
+        "simreal.apps.robot_sim",
+        "Be a robot: a simulation in real time behind a transport, with faults on demand.",
+        (
+            "robot-sim target=mujoco_real port=47800",
+            "robot-sim task=pendubot target=pybullet_real duration=60",
+            "robot-sim fault=nan fault_at=5",
+        ),
+    ),
+    "control": Verb(
+        "simreal.apps.control",
+        "Run a policy on a robot, at its trained rate, over a transport.",
+        (
+            "control policy=pendubot-pybullet-randomized host=127.0.0.1 duration=60",
+            "control policy=my.policy transport=zenoh",
+            "control policy=my.policy priority=20 key_file=robot.key",
+        ),
+        "policy=PATH [transport= host= port= key_file= duration= runtime= priority= patience= "
+        "limit= watchdog= output=]",
+    ),
     "list": Verb(
         "simreal.apps.list_",
         "List groups, their options, and the shipped policies.",

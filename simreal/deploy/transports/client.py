@@ -17,6 +17,7 @@ from simreal.deploy.transports.introduction import Introduction, SignalPacker
 from simreal.deploy.transports.link import Link
 from simreal.deploy.transports.order import ClockSync, SequenceWindow
 from simreal.deploy.transports.server import MODES
+from simreal.deploy.transports.tripwire import Ticket
 from simreal.errors import SignalError, TransportError
 
 _MAX_PER_READ = 256
@@ -104,6 +105,11 @@ class RobotClient:
         return self._known().interface
 
     @property
+    def dropped(self) -> dict[str, int]:
+        """Return how often each reason to drop a datagram was met, by name."""
+        return {reason.value: n for reason, n in self.drops.items() if n}
+
+    @property
     def period_s(self) -> float:
         """Return the time between two measurements, as the robot announced it [s].
 
@@ -153,13 +159,25 @@ class RobotClient:
             )
         )
 
-    def trip(self, reason: str) -> None:
+    def trip(self, reason: str, epoch: int = 0) -> None:
         """Latch the robot's gate in damping; every epoch so far is revoked.
 
         Args:
             reason: Why.
+            epoch: An epoch to revoke that may not have commanded yet.
         """
-        self.control({"trip": reason})
+        self._known()
+        self._link.send(self.ticket.trip(self._codec, reason, epoch))
+
+    @property
+    def ticket(self) -> Ticket:
+        """Return what another process needs to trip the robot in this session.
+
+        Raises:
+            TransportError: There is no session yet.
+        """
+        self._known()
+        return Ticket(controller=self._nonce, robot=self._robot, interface=self._digest.hex())
 
     def control(self, message: Mapping[str, Any]) -> None:
         """Send a message that is no command, for instance a fault to inject.

@@ -6,7 +6,7 @@ of UTF-8, the CRC32 of all that, and, where both sides hold a key, the HMAC-SHA2
     offset  bytes  field
          0      4  magic "SIMR"
          4      1  version, 1
-         5      1  kind: 1 hello, 2 interface, 3 sync, 4 signals, 5 command, 6 control
+         5      1  kind: 1 hello, 2 interface, 3 sync, 4 signals, 5 command, 6 control, 7 trip
          6      1  mode: 0 run, 1 damp, 2 hold
          7      1  flags: bit 0, a tag follows; bit 1, the robot's gate is latched
          8      8  first bytes of the interface's SHA-256; zero in a hello
@@ -54,7 +54,11 @@ MIN_FRAME_BYTES = HEADER_BYTES + _CRC.size
 
 
 class Kind(IntEnum):
-    """Say what a frame is; see `simreal.deploy.transports.endpoints` for who sends which."""
+    """Say what a frame is.
+
+    The robot sends `INTERFACE` in answer to `HELLO`, `SYNC` in answer to `SYNC`, and `SIGNALS`; all
+    others are the controller's, and `TRIP` is its watchdog's too.
+    """
 
     HELLO = 1
     INTERFACE = 2
@@ -62,6 +66,7 @@ class Kind(IntEnum):
     SIGNALS = 4
     COMMAND = 5
     CONTROL = 6
+    TRIP = 7
 
 
 class Drop(Enum):

@@ -73,8 +73,8 @@ class RobotServer:
             key: Shared key; frames without its tag are dropped.
             clock: Monotonic time [s].
             session_timeout_s: Silence after which another controller may take over [s].
-            on_control: Takes a control message other than `{"trip": reason}` and says whether it
-                was understood; without it there are no others.
+            on_control: Takes a control message and says whether it was understood; without it none
+                is.
 
         Raises:
             TransportError: The key is too short or the interface too long.
@@ -95,6 +95,11 @@ class RobotServer:
         self._active: _Session | None = None
         self._pending: _Session | None = None
         self._seq = 0
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Return how often each reason to drop a datagram was met, by name."""
+        return {reason.value: n for reason, n in self.drops.items() if n}
 
     @property
     def connected(self) -> bool:
@@ -155,7 +160,7 @@ class RobotServer:
         now = self._clock()
         if frame.kind is Kind.HELLO:
             return self._greet(frame, peer, now)
-        if frame.kind not in (Kind.SYNC, Kind.COMMAND, Kind.CONTROL):
+        if frame.kind not in (Kind.SYNC, Kind.COMMAND, Kind.CONTROL, Kind.TRIP):
             return Drop.KIND
         if frame.interface != self._digest:
             return Drop.INTERFACE
@@ -167,6 +172,10 @@ class RobotServer:
         )
         if reason is not None:
             return reason
+        if frame.kind is Kind.TRIP:  # perhaps the watchdog's; it is no sign of the controller
+            reason_text = frame.text[:_MAX_REASON].decode(errors="replace")
+            self.gate.trip(one_line(reason_text) or "without a reason", frame.epoch)
+            return None
         session.heard_s, session.peer = now, peer
         if frame.kind is Kind.SYNC:
             answer = Frame(kind=Kind.SYNC, seq=frame.seq, time_s=now, numbers=[frame.time_s])
@@ -237,9 +246,6 @@ class RobotServer:
             return Drop.PAYLOAD
         if not isinstance(message, dict):
             return Drop.PAYLOAD
-        if set(message) == {"trip"} and isinstance(message["trip"], str):
-            self.gate.trip(one_line(message["trip"][:_MAX_REASON]), frame.epoch)
-            return None
         understood = self._on_control is not None and self._on_control(message)
         return None if understood else Drop.PAYLOAD
 

@@ -1,0 +1,197 @@
+"""`simreal control`: run a policy on a robot that is reached over a transport.
+
+It needs numpy and safetensors alone, since it runs where the robot is.
+"""
+
+import dataclasses
+import json
+import math
+import time
+import types
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from simreal.deploy import Controller, LoopReport, load_bundle
+from simreal.deploy.policy import Policy
+from simreal.deploy.realtime import RealTime
+from simreal.deploy.settings import ControlSettings
+from simreal.deploy.transports import RobotClient
+from simreal.deploy.transports.links import controller_link, read_key
+from simreal.deploy.transports.tripwire import TripWire
+from simreal.deploy.watchdog import Watchdog
+from simreal.errors import ConfigError, unknown_name
+from simreal.paths import policies_dir
+
+_LOOK_SHARE = 0.75  # of the limit: the rest is for looking, sending and receiving
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlOptions:
+    """Hold the settings of `simreal control`.
+
+    Attributes:
+        policy: A bundle, or the name of a shipped policy.
+        transport: `udp` or `zenoh`.
+        host: The robot's address.
+        port: Its port.
+        key_file: File with a key that the robot shares.
+        duration: How long [s].
+        runtime: `numpy`.
+        priority: `SCHED_FIFO` priority, 1 to 99; ordinary scheduling if None.
+        patience: Late cycles in a row from which it stops.
+        limit: Silence after which the joints are to be damped [s]; two periods under real-time
+            scheduling, at least 10 ms without, if None.
+        watchdog: Whether another process watches this one.
+        output: File for the report; it is printed in any case.
+    """
+
+    policy: str
+    transport: str = "udp"
+    host: str = "127.0.0.1"
+    port: int = 47800
+    key_file: str | None = None
+    duration: float = 60.0
+    runtime: str = "numpy"
+    priority: int | None = None
+    patience: int = 3
+    limit: float | None = None
+    watchdog: bool = True
+    output: str | None = None
+
+
+def main(args: list[str]) -> int:
+    """Run the verb.
+
+    Args:
+        args: `key=value` settings.
+
+    Returns:
+        0; 1 where a fault was latched.
+    """
+    options = parse_options(args)
+    report, extra = _control(options)
+    content = {**dataclasses.asdict(report), **extra}
+    text = json.dumps({k: _finite(v) for k, v in content.items()})
+    if options.output is not None:
+        Path(options.output).write_text(text + "\n", encoding="utf-8")
+    print(text, flush=True)
+    return 0 if report.fault is None else 1
+
+
+def parse_options(args: list[str]) -> ControlOptions:
+    """Return the settings of a command line.
+
+    Args:
+        args: `key=value` settings.
+
+    Raises:
+        ConfigError: A key is unknown, a value of the wrong type, or the policy is missing.
+    """
+    kinds = get_type_hints(ControlOptions)
+    values: dict[str, Any] = {}
+    for arg in args:
+        key, equals, text = arg.partition("=")
+        if not equals:
+            raise ConfigError(f"control: got '{arg}'; key=value is needed")
+        if key not in kinds:
+            raise unknown_name("setting of 'control'", key, kinds)
+        values[key] = _convert(key, text, kinds[key])
+    if "policy" not in values:
+        raise ConfigError(
+            "control: policy is missing; add policy=PATH of a bundle, or the name of a shipped one"
+        )
+    options = ControlOptions(**values)
+    if not 0 < options.duration < math.inf:
+        raise ConfigError(f"duration: got {options.duration}; a time of more than 0 s is needed")
+    return options
+
+
+def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
+    bundle = load_bundle(_find(options.policy))
+    policy = make_policy(options.runtime, options.policy)
+    with ExitStack() as stack:
+        link = controller_link(options.transport, options.host, options.port)
+        client = stack.enter_context(RobotClient(link, key=read_key(options.key_file))).connect()
+        period = bundle.manifest.timing.control_period_s
+        multiple = max(1, round(period / client.period_s))
+        controller = Controller(
+            bundle,
+            client,
+            policy=policy,
+            settings=ControlSettings.of(
+                bundle.manifest,
+                actuator_multiple=multiple,
+                max_consecutive_overruns=options.patience,
+            ),
+            period_s=client.period_s,
+            ttl_s=options.limit,
+            watchdog=_watchdog(options, client, stack),
+            without_watchdog=not options.watchdog,
+            real_time=_real_time(options),
+        )
+        controller.arm()
+        print(
+            f"control    {bundle.manifest.name}, {1 / period:g} Hz, actuators at "
+            f"{multiple / period:g} Hz, {options.runtime}",
+            flush=True,
+        )
+        begin = time.monotonic()
+        report = controller.run(options.duration)
+        wall = time.monotonic() - begin
+        return report, {"wall_s": wall, "dropped": client.dropped, "runtime": options.runtime}
+
+
+def make_policy(runtime: str, path: str) -> Policy | None:
+    """Return the runtime of a policy; None for the controller's own, numpy.
+
+    Args:
+        runtime: Its name.
+        path: The bundle, or the name of a shipped policy.
+
+    Raises:
+        UnknownNameError: There is no such runtime.
+    """
+    if runtime != "numpy":
+        raise unknown_name("runtime", runtime, ("numpy",))
+    return None
+
+
+def _watchdog(options: ControlOptions, client: RobotClient, stack: ExitStack) -> Watchdog | None:
+    if not options.watchdog:
+        return None
+    place = (options.transport, options.host, options.port, options.key_file)
+    arguments = client.ticket.watchdog_arguments(*place)
+    limit = None if options.limit is None else _LOOK_SHARE * options.limit
+    watchdog = Watchdog(TripWire.TARGET, arguments, limit_s=limit, priority=options.priority)
+    return stack.enter_context(watchdog)
+
+
+def _real_time(options: ControlOptions) -> RealTime | None:
+    if options.priority is None:
+        return None
+    return RealTime(priority=options.priority, lock_memory=True)
+
+
+def _find(policy: str) -> Path:
+    path, shipped = Path(policy), policies_dir() / policy
+    return shipped if not path.exists() and shipped.exists() else path
+
+
+def _convert(key: str, text: str, kind: Any) -> Any:
+    kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if text in ("null", "None") and type(None) in kinds:
+        return None
+    plain = next(k for k in kinds if k is not type(None))
+    try:
+        if plain is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return plain(text)
+    except (ValueError, KeyError):
+        allowed = {bool: "true or false", int: "a whole number", float: "a number"}[plain]
+        raise ConfigError(f"{key}: got '{text}'; {allowed} is needed") from None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
