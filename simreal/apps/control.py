@@ -105,6 +105,8 @@ def parse_options(args: list[str]) -> ControlOptions:
     options = ControlOptions(**values)
     if not 0 < options.duration < math.inf:
         raise ConfigError(f"duration: got {options.duration}; a time of more than 0 s is needed")
+    if options.limit is not None and not 0 < options.limit <= 1:
+        raise ConfigError(f"limit: got {options.limit}; more than 0 and at most 1 s is needed")
     return options
 
 

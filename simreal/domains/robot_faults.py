@@ -189,7 +189,7 @@ class FaultBox:
         if not self._sizes:
             return values, time_s
         if "stale" in self._sizes:
-            until = time_s - self._sizes["stale"]
+            until = time_s - self._sizes["stale"] + 1e-9
             time_s, values = max(
                 (sample for sample in self._past if sample[0] <= until),
                 default=self._past[0],

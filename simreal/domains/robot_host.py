@@ -19,6 +19,7 @@ from simreal.domains.ticked_robot import TickedRobot
 
 _GIVE_UP_S = 0.1
 _LAST_TICKS = 10
+_SLACK_S = 1e-6  # rounding of the grid
 
 
 class Server(Protocol):
@@ -155,7 +156,7 @@ class RobotHost:
             What happened.
         """
         begin = due = self._clock.true()
-        while due - begin < duration_s and not stopping():
+        while due - begin < duration_s - _SLACK_S and not stopping():
             self._wait(due)
             late = self._clock.true() - due
             self.report.late += late > self._robot.tick_s

@@ -12,6 +12,7 @@ from simreal.apps.demo import DemoSettings
 from simreal.apps.evaluate import EvaluateSettings
 from simreal.apps.export import ExportSettings
 from simreal.apps.play import PlaySettings
+from simreal.apps.robot_sim import RobotSimSettings
 from simreal.apps.train import TrainSettings
 from simreal.apps.transfer import TransferSettings
 from simreal.catalog import Catalog, Folder
@@ -32,6 +33,7 @@ SETTINGS: dict[str, type[Any]] = {
     "evaluate": EvaluateSettings,
     "export": ExportSettings,
     "play": PlaySettings,
+    "robot_sim": RobotSimSettings,
     "train": TrainSettings,
     "transfer": TransferSettings,
 }

@@ -20,7 +20,8 @@ from simreal.deploy.transports.server import MODES
 from simreal.deploy.transports.tripwire import Ticket
 from simreal.errors import SignalError, TransportError
 
-_MAX_PER_READ = 256
+_MAX_PER_READ = 512
+_BACKLOG = 64  # datagrams from which a full socket may have lost the newest
 _HELLO_EVERY_S = 0.1
 _MAX_LEAD_S = 2e-3  # how far a clock may run ahead between two exchanges, beyond the uncertainty
 
@@ -68,6 +69,8 @@ class RobotClient:
     def connect(self, timeout_s: float = 5.0) -> "RobotClient":
         """Ask the robot who it is, and wait for its first measurement.
 
+        While the robot obeys another controller nothing but that is waited for.
+
         Args:
             timeout_s: Longest wait [s].
 
@@ -88,11 +91,6 @@ class RobotClient:
                 self._ask()
             self._link.wait(min(_HELLO_EVERY_S, timeout_s - elapsed))
             self._drain()
-            if self._introduction is not None and self._introduction.busy:
-                raise TransportError(
-                    f"robot '{self._introduction.interface.get('name')}' obeys another controller; "
-                    "stop that one first"
-                )
         return self
 
     @property
@@ -121,10 +119,15 @@ class RobotClient:
     def read(self) -> Signals:
         """Return the newest measurement; older ones under way are skipped.
 
+        It does not wait, unless so many have piled up that the newest may have found no room: then
+        it waits for the next one, at most two of the robot's periods.
+
         Raises:
             SignalError: None has arrived yet.
         """
-        self._drain()
+        if self._drain() >= _BACKLOG and self._introduction is not None:
+            self._link.wait(2.0 * self._introduction.period_s)
+            self._drain()
         if self._clock() - self._asked_s >= self._sync_every_s and self._robot:
             self._ask()
         if self._signals is None:
@@ -215,6 +218,9 @@ class RobotClient:
         return self._introduction
 
     def _silence(self, timeout_s: float) -> str:
+        if self._introduction is not None and self._introduction.busy:
+            name = self._introduction.interface.get("name")
+            return f"robot '{name}' obeys another controller; stop that one first"
         seen = ", ".join(f"{reason.value}: {n}" for reason, n in self.drops.items() if n)
         if seen:
             return f"no usable answer within {timeout_s:g} s; what arrived was dropped ({seen})"
@@ -235,16 +241,18 @@ class RobotClient:
         whole = replace(frame, interface=self._digest, controller=self._nonce, robot=self._robot)
         self._link.send(self._codec.encode(whole))
 
-    def _drain(self) -> None:
-        for _ in range(_MAX_PER_READ):
+    def _drain(self) -> int:
+        """Take what has arrived, and return how many datagrams there were."""
+        for count in range(_MAX_PER_READ):
             arrived = self._link.receive()
             if arrived is None:
-                return
+                return count
             self.received += 1
             frame = self._codec.decode(arrived[0])
             reason = frame if isinstance(frame, Drop) else self._take(frame)
             if reason is not None:
                 self.drops[reason] += 1
+        return _MAX_PER_READ
 
     def _take(self, frame: Frame) -> Drop | None:
         if frame.controller != self._nonce:

@@ -1,5 +1,6 @@
 """Controller and robot find each other, trust only each other, and use nothing twice."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -59,6 +60,17 @@ def test_only_the_newest_measurement_is_given(pair: Pair) -> None:
     pair.clock.now += 0.1
     again = pair.client.read()
     assert (again.seq, again.time_s) == (first.seq, first.time_s)
+
+
+def test_after_a_pause_the_measurement_is_new_although_the_socket_was_full(pair: Pair) -> None:
+    kept = deque(maxlen=100)
+    pair.ends[1].send = lambda data, peer=None: kept.append(data) if len(kept) < 100 else None
+    for _ in range(400):
+        pair.tick()  # a socket loses the newest, not the oldest
+    pair.ends[0]._inbox.extend(kept)
+    del pair.ends[1].send
+    signals = pair.client.read()
+    assert signals.values["joint_pos"][0] == pair.robot_clock.now
 
 
 def test_a_command_reaches_the_gate_by_name(pair: Pair, command: Make) -> None:
@@ -155,14 +167,21 @@ def test_nobody_there_is_an_error_that_says_what_to_check() -> None:
 
 
 def test_a_second_controller_is_refused_while_the_first_is_heard(pair: Pair, command: Make) -> None:
+    def both() -> None:
+        pair.client._ask()
+        pair.tick()
+
+    pair.ends[0].pump = both
     other = RobotClient(pair.ends[0], clock=pair.clock)
     with pytest.raises(TransportError, match="robot 'arm' obeys another controller"):
-        other.connect()
-    pair.server.poll()  # the greeting of the refused one opens nothing
-    assert dropped(pair.server.drops) == {Drop.BUSY: 1}
+        other.connect(0.5)
+    # What the refused one sent opened nothing.
+    assert dropped(pair.server.drops).keys() == {Drop.BUSY}
+    assert pair.server.sessions == 1
     pair.client.write(command(time_s=pair.clock.now))
     pair.server.poll()
     assert pair.server.gate.counts[Verdict.ACCEPTED] == 1
+    pair.ends[0].pump = pair.tick
     pair.tick(1.5)  # the first one has gone silent
     again = RobotClient(pair.ends[0], clock=pair.clock)
     again.connect()
