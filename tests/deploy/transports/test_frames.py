@@ -76,7 +76,7 @@ def test_a_tag_is_the_hmac_of_all_before_it() -> None:
         (bytes(65_508), Drop.SIZE),
         (b"X" + WHOLE[1:], Drop.MAGIC),
         (sealed(BYTES[:4] + b"\x02" + BYTES[5:]), Drop.VERSION),
-        (sealed(BYTES[:5] + b"\x07" + BYTES[6:]), Drop.KIND),
+        (sealed(BYTES[:5] + b"\x08" + BYTES[6:]), Drop.KIND),
         (sealed(BYTES[:5] + b"\x00" + BYTES[6:]), Drop.KIND),
         (sealed(BYTES[:7] + b"\x04" + BYTES[8:]), Drop.FIELD),
         (sealed(BYTES[:60] + b"\x01" + BYTES[61:]), Drop.FIELD),

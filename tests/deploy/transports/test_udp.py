@@ -1,14 +1,18 @@
 """UDP on this machine: nothing blocks, nothing raises, and both sides meet."""
 
+import json
 import socket
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from simreal.deploy import Command, CommandGate, Mode
 from simreal.deploy.transports import RobotClient, RobotServer, UdpLink
-from simreal.errors import TransportError
+from simreal.deploy.transports.links import controller_link, read_key, robot_link, same_machine
+from simreal.deploy.transports.tripwire import TripWire
+from simreal.errors import TransportError, UnknownNameError
 from tests.deploy.transports.setup import INTERFACE, SIGNALS
 
 HERE = "127.0.0.1"
@@ -112,7 +116,46 @@ def test_robot_and_controller_meet_over_udp(ends: tuple[UdpLink, UdpLink]) -> No
             signals = client.read()
             np.testing.assert_array_equal(signals.values["joint_pos"], [0.0, 1.0])
             assert abs(client.sync.offset_s) <= client.sync.uncertainty_s + 1e-3
+            # A watchdog trips from a socket of its own, and measurements still come to this one.
+            arguments = client.ticket.watchdog_arguments("udp", HERE, ends[1].port, None)
+            wire = TripWire(**json.loads(json.dumps(arguments)))
+            wire.trip("the policy is silent", 7)
+            wire._link.close()
+            for _ in range(2000):
+                if client.read().latched is not None:
+                    break
+                ends[0].wait(0.005)
+            assert (client.read().latched, client.read().epoch) == ("the policy is silent", 7)
     finally:
         stop.set()
         thread.join()
         server.close()
+
+
+def test_a_key_is_read_without_the_white_space_around_it(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("  secret secret secret\n")
+    assert read_key(str(tmp_path / "key")) == b"secret secret secret"
+    assert read_key(None) is None
+    with pytest.raises(TransportError, match="token_hex"):
+        read_key(str(tmp_path / "none"))
+
+
+def test_links_open_by_name() -> None:
+    robot = robot_link("udp", HERE, 0)
+    controller = controller_link("udp", HERE, robot.port)
+    controller.send(b"a")
+    assert robot.wait(5.0)
+    for end in (robot, controller):
+        end.close()
+    for opened in (robot_link, controller_link):
+        with pytest.raises(UnknownNameError, match="Did you mean 'udp'"):
+            opened("upd", HERE, 1)
+
+
+def test_only_this_machine_shares_its_clock() -> None:
+    assert [same_machine(h) for h in ("127.0.0.1", "localhost", "127.1.2.3", "10.0.0.1")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
