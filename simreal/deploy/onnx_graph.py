@@ -128,10 +128,8 @@ def onnx_model(bundle: Bundle) -> bytes:
 
     graph = _Graph()
     signals, carry, outputs = ports(bundle.manifest)
-    observation = _observe(graph, bundle.manifest)
-    graph.name("observation", observation)
-    output = _infer(graph, bundle, observation)
-    graph.name("output", output)
+    observation = graph.name("observation", _observe(graph, bundle.manifest))
+    output = graph.name("output", _infer(graph, bundle, observation))
     graph.name("command", _command(graph, bundle.manifest, output))
     inputs = [*signals, *(Port(f"carry.{p.name}", p.dtype, p.shape) for p in carry)]
     results = [*outputs, *(Port(f"next.{p.name}", p.dtype, p.shape) for p in carry)]
@@ -195,11 +193,18 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(array.reshape(np.shape(value)), name))
         return name
 
-    def name(self, name: str, value: str) -> None:
-        """Give a value the name of an output."""
+    def name(self, name: str, value: str) -> str:
+        """Give a value the name of an output; return the name it has from now on."""
         from onnx import helper
 
+        for maker in self.nodes:
+            if value in maker.output and "." in value and not value.startswith("next."):
+                for node in self.nodes:
+                    for names in (node.input, node.output):
+                        names[:] = [name if given == value else given for given in names]
+                return name
         self.nodes.append(helper.make_node("Identity", [value], [name]))
+        return value
 
 
 def _value(port: Port) -> Any:
@@ -256,8 +261,7 @@ def _frame(graph: _Graph, manifest: Manifest, plan: FramePlan) -> str:
                 x = _operate(graph, x, kind, values)
         parts.append(x)
     if states:
-        joined = graph.add("Concat", *states, axis=0) if len(states) > 1 else states[0]
-        graph.name("next.state", joined)
+        graph.name("next.state", graph.add("Concat", *states, axis=0))
     return str(graph.add("Concat", *parts, axis=0)) if len(parts) > 1 else parts[0]
 
 
@@ -328,8 +332,7 @@ def _recur(graph: _Graph, bundle: Bundle, x: str) -> str:
     cell = graph.add("Add", kept, added)
     hidden = graph.add("Mul", graph.add("Sigmoid", read), graph.add("Tanh", cell))
     graph.name("next.cell", cell)
-    graph.name("next.hidden", hidden)
-    return str(hidden)
+    return graph.name("next.hidden", hidden)
 
 
 def _dense(graph: _Graph, x: str, rows: np.ndarray, bias: np.ndarray) -> str:
@@ -342,7 +345,7 @@ def _command(graph: _Graph, manifest: Manifest, output: str) -> str:
     ends = [graph.constant(np.float32(v), np.float32) for v in (-1.0, 1.0)]
     action = graph.add("Clip", output, *ends)
     if FramePlan(manifest).uses_action:
-        graph.name("next.action", action)
+        action = graph.name("next.action", action)
     wide = graph.add("Cast", action, to=_onnx_type(np.float64))
     scaled = graph.add("Mul", wide, graph.constant([[e.scale for e in entries]], np.float64))
     command = graph.add("Add", scaled, graph.constant([[e.offset for e in entries]], np.float64))

@@ -4,8 +4,9 @@ Inputs and outputs are bound once to arrays of this object, and what an episode 
 between two sets of them, so that a step copies nothing but the signals.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,20 @@ def make_session(model: bytes, *, flush_denormals: bool = False) -> Any:
         raise BundleError(one_line(f"policy.onnx: cannot be loaded: {error}")) from None
 
 
+def bound_run(session: Any, binding: Any) -> Callable[[], object]:
+    """Return a call that runs what is bound; the quickest form that the package has.
+
+    Args:
+        session: An inference session.
+        binding: Its binding, with all inputs and outputs.
+    """
+    # The public method passes these two on, in a twentieth of the time that a small network takes.
+    inner, bound = getattr(session, "_sess", None), getattr(binding, "_iobinding", None)
+    if inner is None or bound is None:
+        return functools.partial(session.run_with_iobinding, binding)
+    return functools.partial(inner.run_with_iobinding, bound, None)
+
+
 class OnnxPolicy(PolicyBase):
     """Turn raw signals into commands with ONNX Runtime; the same as `NumpyPolicy` to 1e-5.
 
@@ -77,7 +92,7 @@ class OnnxPolicy(PolicyBase):
         self._command = results["command"][0]
         # Two carries: a step reads the one and writes the other.
         self._carries = [{p.name: np.zeros(p.shape, p.dtype) for p in carry} for _ in range(2)]
-        self._bindings = [
+        self._runs = [
             self._bind_arrays(results, self._carries[i], self._carries[1 - i]) for i in range(2)
         ]
         self._turn = 0
@@ -92,7 +107,7 @@ class OnnxPolicy(PolicyBase):
         results: Mapping[str, np.ndarray],
         before: Mapping[str, np.ndarray],
         after: Mapping[str, np.ndarray],
-    ) -> Any:
+    ) -> Callable[[], object]:
         import onnxruntime
 
         def shared(array: np.ndarray) -> Any:  # on the processor this shares the array's memory
@@ -107,7 +122,7 @@ class OnnxPolicy(PolicyBase):
             binding.bind_ortvalue_output(name, shared(array))
         for name, array in after.items():
             binding.bind_ortvalue_output(f"next.{name}", shared(array))
-        return binding
+        return bound_run(self._session, binding)
 
     def _begin(self) -> None:
         for array in self._carries[self._turn].values():
@@ -120,7 +135,7 @@ class OnnxPolicy(PolicyBase):
             for array in (self._output, self._action, self._command):
                 array.fill(np.nan)
             return
-        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._runs[self._turn]()
         self._turn = 1 - self._turn
         self._action = self._last[self._turn]
         if not self._keeps:

@@ -19,7 +19,7 @@ from simreal.deploy.policy import Policy, PolicyBase, idle_command
 
 __all__ = ["NumpyPolicy", "Policy"]
 
-_Step = Callable[[], None]
+_Step = Callable[[], object]
 
 
 class NumpyPolicy(PolicyBase):
@@ -136,10 +136,11 @@ class Network:
         buffers += [np.ones(layer.bias.size + 1, dtype=np.float32) for layer in layers]
         self.rows = [np.vstack([layer.weight.T, layer.bias], dtype=np.float32) for layer in layers]
         for layer, rows, (x, out) in zip(layers, self.rows, pairwise(buffers), strict=True):
-            steps += [_multiplying(x, rows, out[:-1]), *_activating(layer.activation, out[:-1])]
+            steps.append(_dense(x, rows, out[:-1], layer.activation))
         self.output = buffers[-1][:-1]
         if squash == "tanh":
-            steps += _activating("tanh", self.output)
+            output = self.output
+            steps.append(lambda: np.tanh(output, output))
         self._steps = steps
         self.restart()
 
@@ -209,27 +210,27 @@ def _remembering(lstm: Lstm, x: np.ndarray, hidden: np.ndarray, cell: np.ndarray
     return remember
 
 
-def _multiplying(x: np.ndarray, rows: np.ndarray, out: np.ndarray) -> _Step:
-    def multiply() -> None:
-        np.dot(x, rows, out)
-
-    return multiply
-
-
-def _activating(kind: str, out: np.ndarray) -> list[_Step]:
+def _dense(x: np.ndarray, rows: np.ndarray, out: np.ndarray, activation: str) -> _Step:
+    """Return the step of a dense layer; what it needs is bound, since looking it up costs time."""
+    dot, minimum, maximum, tanh_, expm1 = np.dot, np.minimum, np.maximum, np.tanh, np.expm1
     spare, zero = np.zeros_like(out), np.zeros_like(out)
 
+    def identity() -> None:
+        dot(x, rows, out)
+
     def tanh() -> None:
-        np.tanh(out, out)
+        dot(x, rows, out)
+        tanh_(out, out)
 
     def relu() -> None:
-        np.maximum(out, zero, out=out)
+        dot(x, rows, out)
+        maximum(out, zero, out=out)
 
     def elu() -> None:
         # exp(x) - 1 is above x on the left and 0 on the right, so the larger one is the ELU.
-        np.minimum(out, zero, out=spare)
-        np.expm1(spare, spare)
-        np.maximum(out, spare, out=out)
+        dot(x, rows, out)
+        minimum(out, zero, out=spare)
+        expm1(spare, spare)
+        maximum(out, spare, out=out)
 
-    known: dict[str, list[_Step]] = {"tanh": [tanh], "relu": [relu], "elu": [elu], "identity": []}
-    return known[kind]
+    return {"tanh": tanh, "relu": relu, "elu": elu, "identity": identity}[activation]
