@@ -33,6 +33,8 @@ from simreal.deploy.watchdog import Watchdog, time_to_damping_s
 from simreal.errors import ArmError
 
 _PROBE_STEPS = 1000
+_FIRST_READS = 10
+_TTL_SHARE = 0.9  # the rest is for a robot that looks at its clock now and then
 
 
 class Controller:
@@ -75,8 +77,8 @@ class Controller:
             clock: Monotonic time [s]; measurements carry times of the same clock.
             sleep: Wait so many seconds; a simulated robot may advance here.
             period_s: Period at which the robot expects commands, if it has one [s].
-            ttl_s: How long the robot may act on a command [s]; if None, the time within which it
-                is to be damped after the controller's last sign of life.
+            ttl_s: How long the robot may act on a command [s]; if None, nearly the time within
+                which it is to be damped after the controller's last sign of life.
             watchdog: A started watchdog.
             without_watchdog: Says that there is none, where a robot cannot do harm.
             dead_man: Gives when the operator last held the switch, on the same clock [s].
@@ -94,7 +96,8 @@ class Controller:
         self._watchdog, self._without_watchdog = watchdog, without_watchdog
         self._dead_man, self._real_time, self._log = dead_man, real_time, log
         self._fast = real_time is not None and real_time.priority is not None
-        self._ttl_s = time_to_damping_s(settings.tick_s, self._fast) if ttl_s is None else ttl_s
+        limit_s = time_to_damping_s(settings.tick_s, self._fast)
+        self._ttl_s = _TTL_SHARE * limit_s if ttl_s is None else ttl_s
         self._machine = StateMachine(self._state_changed)
         self._box: BlackBox | None = None
         self._epoch, self._robot_epoch, self._seq = 0, 0, 0
@@ -285,6 +288,12 @@ class Controller:
 
     def _arm_on_signals(self) -> None:
         problem = self._observe()
+        # While everything was compared, old measurements may have queued up on the way.
+        for _ in range(_FIRST_READS):
+            if problem is not None or not self._intake.stale:
+                break
+            self._sleep(self.settings.tick_s)
+            problem = self._observe()
         if problem is None and self._intake.stale:
             problem = self._intake.age_problem()
         age = arming.dead_man_age(self._dead_man, self._clock())

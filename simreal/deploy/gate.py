@@ -125,10 +125,15 @@ class CommandGate:
     def trip(self, reason: str, epoch: int = 0) -> None:
         """Latch damping, and revoke every epoch up to the present one.
 
+        A watchdog says it again and again; once its epoch is revoked, that is no new trip, and an
+        operator may reset the gate meanwhile.
+
         Args:
             reason: Why; the first reason is kept.
-            epoch: An epoch to revoke that may not have commanded yet.
+            epoch: The epoch to revoke, which may not have commanded yet; 0 for the present one.
         """
+        if 0 < epoch <= self._revoked:
+            return
         self._revoked = max(self._revoked, self.epoch, epoch)
         if self.latched is None:
             self.latched = reason

@@ -55,6 +55,7 @@ class Watch:
         self._beat, self._target, self._lives = heartbeat, target, parent_lives
         self._told_ns = 0
         self._reason = ""
+        self._failed = False  # said once, not a hundred times
         self._orphan_ns: int | None = None
 
     def look(self, now_ns: int) -> None:
@@ -91,7 +92,9 @@ class Watch:
         except OSError as error:
             # The way to the robot may be back at the next attempt; the robot's own time to live
             # damps it meanwhile.
-            print(f"watchdog: cannot trip the robot: {error}", file=sys.stderr)  # noqa: T201
+            if not self._failed:
+                print(f"watchdog: cannot trip the robot: {error}", file=sys.stderr)  # noqa: T201
+            self._failed = True
 
     def _end(self, now_ns: int, lives: bool) -> None:
         """Go on telling for a while after the controller is gone, then end."""

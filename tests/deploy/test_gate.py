@@ -142,6 +142,19 @@ def test_an_epoch_can_be_revoked_before_its_first_command(gate: CommandGate) -> 
     assert gate.accept(command(epoch=5), 0.0) is Verdict.ACCEPTED
 
 
+def test_a_trip_that_is_said_again_does_not_undo_a_reset(gate: CommandGate) -> None:
+    gate.accept(command(epoch=3), 0.0)
+    for _ in range(3):
+        gate.trip("the heartbeat stopped", epoch=3)
+    gate.reset()
+    gate.trip("the heartbeat stopped", epoch=3)
+    assert gate.latched is None
+    assert gate.accept(command(epoch=3, seq=1), 0.001) is Verdict.REVOKED_EPOCH
+    assert gate.accept(command(epoch=4), 0.001) is Verdict.ACCEPTED
+    gate.trip("the heartbeat stopped again", epoch=4)
+    assert gate.latched == "the heartbeat stopped again"
+
+
 @pytest.mark.parametrize("step_s", [-0.5, -1e-9, math.nan])
 def test_a_receiver_clock_that_goes_back_trips(step_s: float, gate: CommandGate) -> None:
     gate.accept(command(), 10.0)
