@@ -226,7 +226,8 @@ def _records(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
 
 def _table(rows: list[np.ndarray]) -> np.ndarray:
     width = len(rows[0]) if rows else 0
-    return np.array([row for row in rows if len(row) == width]).reshape(-1, width)
+    kept = [row for row in rows if len(row) == width]
+    return np.array(kept, dtype=np.float64).reshape(len(kept), width)
 
 
 def _encode(content: dict[str, Any]) -> bytes:
