@@ -147,7 +147,8 @@ class Controller:
         self._lay_out()
         self._machine.to(State.BOUND)
         try:
-            self._arm_on_signals()
+            with _quiet_numbers():
+                self._arm_on_signals()
         except ArmError:
             self._machine.rest()
             raise
@@ -178,10 +179,11 @@ class Controller:
         self._refuse_unarmed()
         begin = self._clock()
         self._machine.settle()
-        problem = self._pace(begin) or self._guards(begin) or self._observe()
-        if problem is not None:
-            self._machine.stop(one_line(problem), latch=True)
-        mode = self._command(begin)
+        with _quiet_numbers():
+            problem = self._pace(begin) or self._guards(begin) or self._observe()
+            if problem is not None:
+                self._machine.stop(one_line(problem), latch=True)
+            mode = self._command(begin)
         now = self._clock()
         if now - begin > self._max_gap_s and mode is not Mode.DAMP:
             # The process was stopped in between: what was decided is of another time.
@@ -231,7 +233,8 @@ class Controller:
     def stop(self) -> None:
         """Send the stop command once more and disarm; a fault stays latched."""
         if self._machine.state is not State.INIT:
-            self._observe()
+            with _quiet_numbers():
+                self._observe()
             self._filter.stop(self._intake.usable)
             self._send(Mode.DAMP, self._clock())
         self._machine.rest()
@@ -475,3 +478,8 @@ class Controller:
 
     def _state_changed(self, before: State, after: State, why: str) -> None:
         self._event("state", before=before.value, after=after.value, why=why)
+
+
+def _quiet_numbers() -> np.errstate:
+    """What overflows, or is no number, is found by looking, and told in words."""
+    return np.errstate(over="ignore", invalid="ignore")
