@@ -89,7 +89,8 @@ def timing_problems(policy: Policy, bundle: Bundle, settings: ControlSettings) -
         policy.step(signals)
         if i >= 0:
             took[i] = time.perf_counter() - begin
-    worst, deadline = float(np.quantile(took, _PROBE_SHARE)), settings.deadline
+    worst = float(np.quantile(took, _PROBE_SHARE))
+    deadline = settings.period_s if settings.deadline_s is None else settings.deadline_s
     if worst < deadline:
         return []
     return [
