@@ -16,7 +16,7 @@ from simreal.evaluation.matrix import MatrixCell, aggregate
 from simreal.evaluation.measure import check_episodes, measure
 from simreal.evaluation.provenance import git_commit
 from simreal.learning.algorithms import AlgorithmSettings
-from simreal.learning.artifact import Network, Trained, actor_chain, normalizer_of, save_policy
+from simreal.learning.artifact import Trained, network_of, save_policy
 from simreal.learning.trainer import TrainingJob, TrainingOutcome, TrainingPlan, train
 from simreal.paths import project_root
 
@@ -111,8 +111,7 @@ def finish(job: TrainingJob, outcome: TrainingOutcome, num_episodes: int, path: 
         path: Folder of the bundle.
     """
     activation = job.settings.activation
-    layers, squash = actor_chain(outcome.state, activation)
-    network = Network(layers, normalizer_of(outcome.state), squash=squash)
+    network = network_of(outcome.state, activation)
     records = measure(
         network,
         job.robot,

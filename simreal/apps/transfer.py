@@ -20,14 +20,8 @@ from simreal.evaluation.matrix import aggregate
 from simreal.evaluation.measure import check_episodes, measure
 from simreal.evaluation.provenance import git_commit
 from simreal.learning.algorithms import AlgorithmSettings
-from simreal.learning.artifact import (
-    Network,
-    Trained,
-    actor_chain,
-    load_policy,
-    normalizer_of,
-    save_policy,
-)
+from simreal.learning.artifact import Network, Trained, load_policy, save_policy
+from simreal.learning.artifact import network_of as network_of_state
 from simreal.paths import project_root
 from simreal.transfer import TransferMethod, TransferProblem, TransferResult
 
@@ -138,8 +132,7 @@ def network_of(result: TransferResult, *, initial: bool = False) -> Network:
         initial: Whether the policy before its first step on the target is meant.
     """
     state = result.initial if initial else result.state
-    layers, squash = actor_chain(state, result.settings.activation)
-    return Network(layers, normalizer_of(state), squash=squash)
+    return network_of_state(state, result.settings.activation)
 
 
 def measure_result(

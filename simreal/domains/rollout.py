@@ -12,7 +12,11 @@ from simreal.domains.vec_env import SimVecEnv
 from simreal.errors import ConfigError
 
 Act = Callable[[np.ndarray], np.ndarray]
-"""From observations (N, dim) float32 to actions (N, A)."""
+"""From observations (N, dim) float32 to actions (N, A).
+
+A policy with memory is an object with a method `begin(mask)`, which is told in which worlds an
+episode begins (N,), bool.
+"""
 
 
 def run_episodes(env: SimVecEnv, act: Act, num_episodes: int, seed: int) -> list[EpisodeInfo]:
@@ -45,10 +49,14 @@ def run_episodes(env: SimVecEnv, act: Act, num_episodes: int, seed: int) -> list
         )
     each = num_episodes // env.num_worlds
     obs = env.reset(seed)
+    begin = getattr(act, "begin", None)
+    starts = np.ones(env.num_worlds, dtype=bool)
     finished: list[EpisodeInfo] = []
     while len(finished) < num_episodes:
+        if begin is not None:
+            begin(starts)
         result = env.step(act(obs))
-        obs = result.obs
+        obs, starts = result.obs, result.terminated | result.truncated
         finished += [e for e in result.episodes if e.episode < each]
     return sorted(finished, key=lambda e: (e.world, e.episode))
 

@@ -295,11 +295,20 @@ class SimVecEnv:
         if not done.any():
             return StepResult(final, reward, ended, truncated, final, [])
         episodes = self._close(done, ended, broken)
-        obs = final
-        if autoreset:
-            self._restart(done, np.zeros(self.num_worlds, dtype=np.int64))
-            obs = self.observation.emit(self._obs[self._flip])
+        obs = self.restart(done) if autoreset else final
         return StepResult(obs, reward, ended, truncated, final, episodes)
+
+    def restart(self, mask: np.ndarray) -> np.ndarray:
+        """Begin a new episode in some worlds, after a step without autoreset.
+
+        Args:
+            mask: Worlds (N,), bool.
+
+        Returns:
+            Observation of all worlds (N, dim) float32.
+        """
+        self._restart(mask, np.zeros(self.num_worlds, dtype=np.int64))
+        return self.observation.emit(self._obs[self._flip])
 
     def _act(self, actions: np.ndarray) -> None:
         actions = np.asarray(actions)

@@ -11,7 +11,9 @@ import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from simreal.domains import SimVecEnv
 from simreal.errors import ConfigError, unknown_name
+from simreal.learning.actor_critic import Memory, SimPolicy
 from simreal.learning.policy import ACTIVATIONS, linear_schedule, policy_kwargs
 from simreal.learning.torch_ppo import TorchPPO
 from simreal.learning.vec_env import SB3VecEnv
@@ -84,6 +86,14 @@ class AlgorithmSettings(ABC):
             activation=self.activation,
             normalize=self.normalize,
         )
+
+    def face(self, sim: SimVecEnv) -> SB3VecEnv:
+        """Return the environment to learn in.
+
+        Args:
+            sim: The source or target worlds.
+        """
+        return SB3VecEnv(sim)
 
     @abstractmethod
     def build(self, env: SB3VecEnv, seed: int) -> BaseAlgorithm:
@@ -166,15 +176,56 @@ class PPOSettings(AlgorithmSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TorchPPOSettings(PPOSettings):
-    """Hold the settings of `TorchPPO`: those of PPO, of which it is the faster form.
+    """Hold the settings of `TorchPPO`: those of PPO, of which it is the faster form, and two more.
 
     Policies go from one to the other, so in bundles its name is `ppo`, too.
+
+    Attributes:
+        memory: Width of an LSTM layer in place of the extractor's layers; none if 0.
+        sequence_length: Steps of the sequences on which a policy with memory learns.
+        privileged: Whether the critic also sees the true state and the drawn dynamics parameters.
     """
+
+    memory: int = 0
+    sequence_length: int = 16
+    privileged: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigError: A setting is out of its range.
+        """
+        super().__post_init__()
+        if self.memory < 0 or self.sequence_length < 1:
+            raise ConfigError(
+                f"memory is {self.memory}, sequence_length {self.sequence_length}; memory >= 0 and "
+                "sequence_length >= 1 are needed"
+            )
+        if self.memory and self.extractor:
+            raise ConfigError(
+                f"memory is {self.memory} and extractor {list(self.extractor)}; a policy with "
+                "memory has no layers before it, set extractor=[]"
+            )
+        length = self.sequence_length
+        if self.memory and (self.num_steps % length or self.batch_size % length):
+            raise ConfigError(
+                f"sequence_length is {length}; it must divide num_steps = {self.num_steps} and "
+                f"batch_size = {self.batch_size}"
+            )
 
     @property
     def name(self) -> str:
         """Return the name of the algorithm, as bundles have it."""
         return "ppo"
+
+    def face(self, sim: SimVecEnv) -> SB3VecEnv:
+        """Return the environment to learn in, with what only the critic sees if it is asked for.
+
+        Args:
+            sim: The source or target worlds.
+        """
+        return SB3VecEnv(sim, privileged=self.privileged)
 
     def build(self, env: SB3VecEnv, seed: int) -> PPO:
         """Return a new `TorchPPO`, on the device of its environment.
@@ -183,7 +234,24 @@ class TorchPPOSettings(PPOSettings):
             env: The source or target worlds.
             seed: Seed of network and minibatches.
         """
-        return TorchPPO("MlpPolicy", env, seed=seed, device=env.device, **self.arguments())
+        arguments: dict[str, Any] = self.arguments()
+        policy: Any = "MlpPolicy"
+        if self.memory or self.privileged:
+            policy = SimPolicy
+            arguments["policy_kwargs"] |= {"privileged": env.num_privileged}
+        if self.memory:
+            arguments["policy_kwargs"] |= {
+                "features_extractor_class": Memory,
+                "features_extractor_kwargs": {"hidden": self.memory, "normalize": self.normalize},
+            }
+        return TorchPPO(
+            policy,
+            env,
+            seed=seed,
+            device=env.device,
+            sequence_length=self.sequence_length,
+            **arguments,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

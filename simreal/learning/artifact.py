@@ -23,6 +23,7 @@ from simreal.deploy import (
     Evaluation,
     Golden,
     Layer,
+    Lstm,
     Normalizer,
     Provenance,
     TrainedLatency,
@@ -101,7 +102,8 @@ def save_policy(path: Path, trained: Trained) -> Path:
         control_period_s=task.control_period_s,
         tick_s=task.tick_s,
         trained_latency=_latency(trained.domain, trained.robot),
-        golden=_record(trained, Network(layers, normalizer, squash=squash)),
+        golden=_record(trained, network_of(trained.state, trained.activation)),
+        lstm=lstm_of(trained.state),
         provenance=Provenance(
             algo=trained.algo,
             task=task.name,
@@ -144,7 +146,12 @@ class Network:
     """Evaluate an actor for a batch, in numpy and float32."""
 
     def __init__(
-        self, layers: tuple[Layer, ...], normalizer: Normalizer | None, *, squash: bool = False
+        self,
+        layers: tuple[Layer, ...],
+        normalizer: Normalizer | None,
+        *,
+        squash: bool = False,
+        lstm: Lstm | None = None,
     ) -> None:
         """Prepare the layers.
 
@@ -152,7 +159,10 @@ class Network:
             layers: The dense layers.
             normalizer: Observation statistics, if any.
             squash: Whether the output passes through tanh.
+            lstm: Recurrent layer between normalizer and dense layers, if any.
         """
+        self._lstm = lstm
+        self._state: tuple[np.ndarray, np.ndarray] | None = None
         self._layers = [(layer.weight.T.copy(), layer.bias, layer.activation) for layer in layers]
         self._squash = squash
         self._norm: tuple[np.ndarray, np.ndarray, float] | None = None
@@ -167,15 +177,47 @@ class Network:
         if self._norm is not None:
             mean, scale, limit = self._norm
             x = np.clip((x - mean) / scale, -limit, limit)
+        if self._lstm is not None:
+            x = self._remember(self._lstm, x)
         for weight, bias, activation in self._layers:
             x = _ACTIVATIONS[activation](x @ weight + bias)
         return np.tanh(x) if self._squash else x
+
+    def begin(self, mask: np.ndarray) -> None:
+        """Set the state of a recurrent layer to zero where an episode begins (N,), bool."""
+        if self._state is not None:
+            for part in self._state:
+                part[mask] = 0.0
+
+    def _remember(self, lstm: Lstm, x: np.ndarray) -> np.ndarray:
+        """Return the output (N, H) of the recurrent layer, which goes on from its state."""
+        if self._state is None or self._state[0].shape[0] != x.shape[0]:
+            zero = np.zeros((x.shape[0], lstm.hidden), dtype=np.float32)
+            self._state = zero, zero.copy()
+        output, cell = self._state
+        gates = x @ lstm.weight_ih.T + lstm.bias_ih + output @ lstm.weight_hh.T + lstm.bias_hh
+        enter, keep, new, leave = np.split(gates, 4, axis=1)
+        cell = _sigmoid(keep) * cell + _sigmoid(enter) * np.tanh(new)
+        output = _sigmoid(leave) * np.tanh(cell)
+        self._state = output, cell
+        return output
+
+
+def network_of(state: Mapping[str, torch.Tensor], activation: str) -> Network:
+    """Return an actor as a batch network.
+
+    Args:
+        state: Parameters by SB3's names.
+        activation: Activation of the hidden layers.
+    """
+    layers, squash = actor_chain(state, activation)
+    return Network(layers, normalizer_of(state), squash=squash, lstm=lstm_of(state))
 
 
 def act_of(bundle: Bundle) -> Act:
     """Return the batch form of a bundle's policy."""
     squash = bundle.manifest.network.squash == "tanh"
-    return Network(bundle.layers, bundle.normalizer, squash=squash)
+    return Network(bundle.layers, bundle.normalizer, squash=squash, lstm=bundle.lstm)
 
 
 def actor_chain(
@@ -222,6 +264,10 @@ def _activation(name: str) -> Activation:
     raise BundleError(f"activation '{name}' cannot be exported; use one of {sorted(_ACTIVATIONS)}")
 
 
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.5 * np.tanh(0.5 * x)
+
+
 def _elu(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
@@ -257,6 +303,20 @@ def normalizer_of(state: Mapping[str, torch.Tensor]) -> Normalizer | None:
     return None
 
 
+def lstm_of(state: Mapping[str, torch.Tensor]) -> Lstm | None:
+    """Return the actor's recurrent layer, if it has one.
+
+    Args:
+        state: Parameters by SB3's names.
+    """
+    prefix = "pi_features_extractor.lstm"
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    if f"{prefix}.{names[0]}_l0" not in state:
+        return None
+    arrays = {name: state[f"{prefix}.{name}_l0"].detach().cpu().numpy() for name in names}
+    return Lstm(**{name: array.astype(np.float32) for name, array in arrays.items()})
+
+
 def _record(trained: Trained, network: Network) -> Golden:
     """Run two episodes in the training domain and keep what went in and out.
 
@@ -271,6 +331,7 @@ def _record(trained: Trained, network: Network) -> Golden:
         for step in range(GOLDEN_STEPS):
             if step in GOLDEN_RESETS[1:]:
                 obs = env.reset(12_345 + step)
+                network.begin(np.ones(1, dtype=bool))
             for name, value in env.signals.items():
                 signals[name].append(value[0].copy())
             output = network(obs)

@@ -55,13 +55,15 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, batch: torch.Tensor) -> None:
-        """Merge a batch (N, dim) into the statistics, unless they are frozen.
+        """Merge a batch (N, dim or more) into the statistics, unless they are frozen.
+
+        Entries beyond `dim` are those that only the critic reads.
 
         Source: Chan, Golub and LeVeque 1979, parallel mean and variance.
         """
         if self.frozen or batch.shape[0] == 0:
             return
-        batch = batch.to(torch.float64)
+        batch = batch[:, : self.mean.shape[0]].to(torch.float64)
         number = float(batch.shape[0])
         mean, var = batch.mean(dim=0), batch.var(dim=0, unbiased=False)
         total = self.count + number

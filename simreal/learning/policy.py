@@ -37,7 +37,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "actor.extractor": (
         "features_extractor.layers.",
+        "features_extractor.lstm.",
         "pi_features_extractor.layers.",
+        "pi_features_extractor.lstm.",
         "actor.features_extractor.layers.",
     ),
     "actor.head": ("mlp_extractor.policy_net.", "action_net.", "actor.latent_pi.", "actor.mu."),
@@ -49,6 +51,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "critic.extractor": (
         "vf_features_extractor.layers.",
+        "vf_features_extractor.lstm.",
         "critic.features_extractor.layers.",
         "critic_target.features_extractor.layers.",
     ),
@@ -67,6 +70,7 @@ class FeatureExtractor(BaseFeaturesExtractor):
     Attributes:
         normalizer: The running normalizer, or an identity.
         layers: The layers.
+        columns: How many entries of the observation are read.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class FeatureExtractor(BaseFeaturesExtractor):
         widths: Sequence[int] = (64,),
         activation: str = "tanh",
         normalize: bool = True,
+        columns: int | None = None,
     ) -> None:
         """Build the layers.
 
@@ -84,18 +89,21 @@ class FeatureExtractor(BaseFeaturesExtractor):
             widths: Width of each layer; none gives the normalized observation itself.
             activation: `tanh`, `relu` or `elu`.
             normalize: Whether to normalize.
+            columns: How many entries of the observation are read; all if None.
 
         Raises:
             UnknownNameError: The activation is unknown.
         """
-        dim = int(observation_space.shape[0])
+        dim = int(observation_space.shape[0]) if columns is None else columns
         super().__init__(observation_space, features_dim=widths[-1] if widths else dim)
+        self.columns = dim
         self.normalizer: nn.Module = RunningNorm(dim) if normalize else nn.Identity()
         self.layers = mlp(dim, widths, activation)
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """Return the features (N, features_dim)."""
-        return cast(torch.Tensor, self.layers(self.normalizer(observations)))
+        read = observations[..., : self.columns]
+        return cast(torch.Tensor, self.layers(self.normalizer(read)))
 
 
 def mlp(inputs: int, widths: Sequence[int], activation: str) -> nn.Sequential:

@@ -33,6 +33,8 @@ def model_state(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     for name, optimizer in _optimizers(model).items():
         tensors |= optimizer_tensors(optimizer, f"optimizer.{name}")
     tensors["last_episode_starts"] = torch.as_tensor(model._last_episode_starts).cpu().numpy()
+    if getattr(model, "memory", None) is not None:
+        tensors["memory"] = model.memory.cpu().numpy()
     meta: dict[str, Any] = {
         "rng": rng_meta,
         "num_timesteps": int(model.num_timesteps),
@@ -82,6 +84,8 @@ def restore_model(
     model.ep_success_buffer.extend(meta["successes"])
     model._last_obs = obs
     model._last_episode_starts = np.array(tensors["last_episode_starts"])
+    if "memory" in tensors:
+        model.memory = torch.from_numpy(np.array(tensors["memory"])).to(model.device)
     restore_rng(tensors, meta["rng"])
 
 

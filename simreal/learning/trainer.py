@@ -25,6 +25,7 @@ from simreal.core.task import Task
 from simreal.domains import Domain, SimVecEnv
 from simreal.domains.rollout import mean_return, num_steps, run_episodes, success_rate
 from simreal.errors import CheckpointError, ConfigError
+from simreal.learning.actor_critic import Acting
 from simreal.learning.algorithms import AlgorithmSettings, single_thread
 from simreal.learning.callbacks import (
     EpisodeLog,
@@ -39,7 +40,6 @@ from simreal.learning.freezing import freeze, set_learning_rates, trainable, unf
 from simreal.learning.identity import check_identity, identity_of
 from simreal.learning.logs import open_logs
 from simreal.learning.snapshot import model_state, restore_model
-from simreal.learning.vec_env import SB3VecEnv
 
 EVALUATION_SEED = 1_000_003
 """Seed of held-out evaluations; training seeds are smaller, so no training episode is repeated."""
@@ -213,7 +213,7 @@ class _Run:
             workers=job.workers,
         )
         stack.callback(self.sim.close)
-        self.env = SB3VecEnv(self.sim)
+        self.env = job.settings.face(self.sim)
         self.held_out = SimVecEnv(job.robot, job.task, job.domain, job.plan.eval_episodes)
         stack.callback(self.held_out.close)
         self.model = job.settings.build(self.env, job.seed)
@@ -321,12 +321,9 @@ class _Run:
     # ------------------------------------------------------------ evaluation
 
     def _evaluate(self) -> bool:
-        policy = self.model.policy
-
-        def act(obs: np.ndarray) -> np.ndarray:
-            return policy.predict(obs, deterministic=True)[0]
-
-        episodes = run_episodes(self.held_out, act, self.plan.eval_episodes, EVALUATION_SEED)
+        episodes = run_episodes(
+            self.held_out, Acting(self.model.policy), self.plan.eval_episodes, EVALUATION_SEED
+        )
         spent = (self.curve[-1].eval_steps if self.curve else 0) + num_steps(episodes)
         point = CurvePoint(
             self.model.num_timesteps, spent, success_rate(episodes), mean_return(episodes)
@@ -388,7 +385,7 @@ class _Run:
         world = {k[6:]: v for k, v in found.tensors.items() if k.startswith("world.")}
         self.env.forget_seed()
         obs = self.sim.set_state(world)
-        restore_model(self.model, found.tensors, found.meta, obs.copy())
+        restore_model(self.model, found.tensors, found.meta, self.env.observed(obs).copy())
         self.best = {
             k[5:]: torch.from_numpy(np.array(v))
             for k, v in found.tensors.items()

@@ -26,14 +26,17 @@ class SB3VecEnv(TensorEnv):
     Attributes:
         sim: The wrapped runtime.
         device: Where its data are.
+        num_privileged: How many entries at the end of an observation no robot measures.
         finished: Summaries of the episodes that ended in the last step.
     """
 
-    def __init__(self, sim: SimVecEnv) -> None:
+    def __init__(self, sim: SimVecEnv, *, privileged: bool = False) -> None:
         """Wrap.
 
         Args:
             sim: The runtime.
+            privileged: Whether the true joint positions and velocities and the drawn dynamics
+                parameters stand behind the observation, for a critic (`SimPolicy`).
         """
         self.sim = sim
         self.device = torch.device(getattr(sim, "device", "cpu"))
@@ -43,7 +46,10 @@ class SB3VecEnv(TensorEnv):
         limit_s = sim.book.limit * sim.task.control_period_s
         self._tells_success = limit_s >= sim.task.success_window_s[1] - 1e-9
         self.render_mode = "rgb_array"
-        observation = gymnasium.spaces.Box(-np.inf, np.inf, (sim.observation.dim,), np.float32)
+        self._privileged = privileged
+        self.num_privileged = _beyond(sim).shape[1] if privileged else 0
+        dim = sim.observation.dim + self.num_privileged
+        observation = gymnasium.spaces.Box(-np.inf, np.inf, (dim,), np.float32)
         action = gymnasium.spaces.Box(-1.0, 1.0, (sim.action_map.dim,), np.float32)
         super().__init__(sim.num_worlds, observation, action)
 
@@ -52,7 +58,26 @@ class SB3VecEnv(TensorEnv):
         seed = next((s for s in self._seeds if s is not None), None)
         self.forget_seed()
         self._reset_options()
-        return _array(self.sim.reset(seed)).copy()
+        return self.observed(_array(self.sim.reset(seed))).copy()
+
+    def observed(self, obs: np.ndarray) -> np.ndarray:
+        """Return observations of the runtime with what is privileged behind them, if it is asked.
+
+        Args:
+            obs: Of the present state (N, k).
+        """
+        return np.concatenate((obs, _beyond(self.sim)), axis=1) if self._privileged else obs
+
+    def _advance(self, actions: Any) -> StepResult:
+        """Advance one control step."""
+        if not self._privileged:
+            return self.sim.step(actions)
+        # The true state before a reset has to be read before there is one.
+        result = self.sim.step(actions, autoreset=False)
+        final = obs = self.observed(result.final_obs)
+        if result.episodes:
+            obs = self.observed(self.sim.restart(result.terminated | result.truncated))
+        return result._replace(obs=obs, final_obs=final)
 
     def reset_tensor(self) -> torch.Tensor:
         """Begin a new episode in every world and return the observation (N, dim)."""
@@ -61,7 +86,7 @@ class SB3VecEnv(TensorEnv):
     def step_tensor(self, actions: torch.Tensor) -> TensorStep:
         """Advance one control step; on the CPU all tensors are views of the runtime's arrays."""
         wanted: Any = actions.numpy() if self.device.type == "cpu" else actions
-        result = self.sim.step(wanted)
+        result = self._advance(wanted)
         self.finished = result.episodes
         self._ended += result.episodes
         device = self.device
@@ -89,7 +114,7 @@ class SB3VecEnv(TensorEnv):
 
     def step_wait(self) -> Any:
         """Advance one control step; returns obs, rewards, dones and infos as SB3 wants them."""
-        result = self.sim.step(self._actions)
+        result = self._advance(self._actions)
         self.finished = result.episodes
         dones = _array(result.terminated) | _array(result.truncated)
         # Copies, because the runtime writes its views anew two steps later.
@@ -172,6 +197,13 @@ class Infos(Sequence[dict[str, Any]]):
         if self._made is None:
             self._made = self._env.infos(self._result)
         return self._made[index]
+
+
+def _beyond(sim: SimVecEnv) -> np.ndarray:
+    """Return what only a simulator knows (N, k) float32."""
+    drawn = [sim.params[name].reshape(sim.num_worlds, -1) for name in sorted(sim.params)]
+    parts = (sim.truth.joint_pos, sim.truth.joint_vel, *drawn)
+    return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 def _array(value: Any) -> np.ndarray:

@@ -52,6 +52,19 @@ def test_sac_settings_are_checked(settings: dict[str, Any], part: str) -> None:
         SACSettings(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"memory": -1}, "memory is -1"),
+        ({"memory": 8}, "set extractor="),
+        ({"memory": 8, "extractor": (), "sequence_length": 24}, "it must divide num_steps = 128"),
+    ],
+)
+def test_torch_ppo_settings_are_checked(settings: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        TorchPPOSettings(**settings)
+
+
 def test_names_are_those_in_bundles() -> None:
     assert (PPOSettings().name, SACSettings().name) == ("ppo", "sac")
     assert TorchPPOSettings().name == "ppo"  # its policies are those of PPO

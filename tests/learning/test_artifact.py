@@ -13,6 +13,7 @@ from simreal.deploy import Evaluation, NumpyPolicy, check_bundle, load_bundle
 from simreal.domains import Actuation, Randomization, SimVecEnv
 from simreal.domains.randomization import Randomized
 from simreal.errors import BundleError
+from simreal.learning.actor_critic import Acting
 from simreal.learning.artifact import (
     Network,
     Trained,
@@ -66,6 +67,8 @@ NETWORKS = [
     ("ppo", {"extractor": (16, 8), "head": (), "activation": "elu"}),
     ("ppo", {"extractor": (), "head": (8, 4)}),
     ("ppo", {"normalize": False}),
+    ("torch_ppo", {"extractor": (), "memory": 8, "sequence_length": 4}),
+    ("torch_ppo", {"privileged": True}),
 ]
 
 
@@ -87,8 +90,8 @@ def test_the_numpy_runtime_gives_the_commands_of_the_training_environment(
 ) -> None:
     """Over an episode with history, delays and noise, from raw signals alone."""
     outcome, description = trained(algo, **network)
-    policy = outcome.model.policy
-    policy.load_state_dict(outcome.state)
+    act = Acting(outcome.model.policy)
+    outcome.model.policy.load_state_dict(outcome.state)
     runtime = NumpyPolicy(load_bundle(save_policy(tmp_path / "toy.policy", description)))
     env = SimVecEnv(description.robot, description.task, description.domain, 1)
     try:
@@ -96,7 +99,8 @@ def test_the_numpy_runtime_gives_the_commands_of_the_training_environment(
         for step in range(description.task.episode_steps()):
             signals = {name: value[0].copy() for name, value in env.signals.items()}
             command = runtime.reset(signals) if step == 0 else runtime.step(signals)
-            action, _ = policy.predict(obs, deterministic=True)
+            act.begin(np.array([step == 0]))
+            action = act(obs)
             expected = np.clip(action[0].astype(np.float64), -1, 1) * description.task.torque_nm
             np.testing.assert_allclose(runtime.observation, obs[0], atol=1e-6)
             np.testing.assert_allclose(command, expected, atol=1e-5)

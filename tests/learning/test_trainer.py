@@ -267,6 +267,32 @@ def test_a_continued_run_equals_an_uninterrupted_one(
     assert_same(whole, train(toy_job(**settings), resume=True))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"extractor": (), "memory": 8, "sequence_length": 8}, {"privileged": True}],
+    ids=["memory", "privileged"],
+)
+@pytest.mark.parametrize("engine", ["mujoco", "pybullet"])
+def test_memory_and_a_privileged_critic_continue(
+    toy_job: Build,
+    toy_domain: Build,
+    toy_algo: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    changes: dict[str, Any],
+) -> None:
+    domain = toy_domain(engine, busy=True)
+    settings = {"settings": toy_algo("torch_ppo", **changes), "domain": domain}
+    whole = train(toy_job(folder=tmp_path / "whole", **settings))
+    for step in (64, 128):
+        killed(monkeypatch, step, toy_job(**settings))
+    again = train(toy_job(**settings), resume=True)
+    assert equal(whole.state, again.state)
+    assert equal(whole.model.policy.state_dict(), again.model.policy.state_dict())
+    assert whole.curve == again.curve
+
+
 def test_killed_in_the_random_phase_of_sac(
     toy_job: Build, toy_algo: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ callbacks, logger tags, files. A zip written by it opens in SB3's `PPO.load`, an
 round.
 """
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,12 +16,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from simreal.errors import ConfigError
+from simreal.learning.actor_critic import SimPolicy
 from simreal.learning.tensor_env import TensorEnv, TensorStep, host, tensor_env
 from simreal.learning.torch_ppo.dense import DenseLearner, dense_policy
 from simreal.learning.torch_ppo.flat_adam import OptimizerStep, optimizer_step, portable_state
 from simreal.learning.torch_ppo.learner import Learner, ModuleLearner, without_validation
 from simreal.learning.torch_ppo.objective import Objective
 from simreal.learning.torch_ppo.rollouts import TensorRollouts
+from simreal.learning.torch_ppo.sequences import SequenceLearner
 from simreal.learning.torch_ppo.update import Update, UpdateLog
 
 
@@ -40,6 +43,8 @@ class TorchPPO(PPO):
 
     Attributes:
         rollout_buffer: The last rollout, as tensors.
+        sequence_length: Steps of the sequences on which a policy with memory learns.
+        memory: What a policy with memory had in mind after the last rollout, else None.
     """
 
     _transient: ClassVar[tuple[str, ...]] = (
@@ -51,14 +56,17 @@ class TorchPPO(PPO):
         "_stepper",
         "_bounds",
         "_unread",
+        "memory",
         "rollout_buffer_class",
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sequence_length: int | None = None, **kwargs: Any) -> None:
         """Take what SB3's PPO takes.
 
         Args:
             args: See `stable_baselines3.PPO`.
+            sequence_length: Steps of the sequences on which a policy with memory learns; by default
+                16, or the largest divisor of 16 that also divides `n_steps` and `batch_size`.
             kwargs: See `stable_baselines3.PPO`.
 
         Raises:
@@ -69,6 +77,8 @@ class TorchPPO(PPO):
         self._stepper: OptimizerStep | None = None
         self._bounds: tuple[torch.Tensor, torch.Tensor] | None = None
         self._unread: UpdateLog | None = None
+        self.sequence_length = sequence_length
+        self.memory: torch.Tensor | None = None
         wanted = kwargs.setdefault("rollout_buffer_class", TensorRollouts) or TensorRollouts
         if not issubclass(wanted, TensorRollouts):
             raise ConfigError(
@@ -117,6 +127,7 @@ class TorchPPO(PPO):
         tensors, learner = self._tensor_face(env), self._ready()
         buffer.begin(self._last_obs, self._last_episode_starts)
         with without_validation():
+            learner.recall(self.memory)
             learner.begin_rollout()
             for step in range(n_rollout_steps):
                 if self.use_sde and self.sde_sample_freq > 0 and step % self.sde_sample_freq == 0:
@@ -125,6 +136,7 @@ class TorchPPO(PPO):
                 if not self._step(tensors, callback, buffer, actions):
                     return False
             learner.finish_rollout()
+        self.memory = learner.memory
         buffer.estimate()
         self._remember(tensors, buffer)
         callback.update_locals(locals())
@@ -196,7 +208,7 @@ class TorchPPO(PPO):
         stepper, learner = self._stepper, self._learner
         optimizer = self.policy.optimizer
         current = stepper is not None and stepper.optimizer is optimizer and stepper.intact
-        if stepper is None or learner is None or not current or not learner.intact:
+        if stepper is None or learner is None or not current:
             stepper = optimizer_step(optimizer)
             learner = self._make_learner(stepper)
             self._stepper, self._learner = stepper, learner
@@ -204,10 +216,14 @@ class TorchPPO(PPO):
 
     def _make_learner(self, stepper: OptimizerStep) -> Learner:
         buffer: Any = self.rollout_buffer
-        parts = dense_policy(self.policy) if stepper.flat else None
+        policy: Any = self.policy
+        if isinstance(policy, SimPolicy) and policy.remembers:
+            length = self.sequence_length or math.gcd(16, self.n_steps, self.batch_size)
+            return SequenceLearner(policy, buffer, stepper, length, self.batch_size)
+        parts = dense_policy(policy) if stepper.flat else None
         if parts is not None:
-            return DenseLearner(self.policy, parts, buffer)
-        return ModuleLearner(self.policy, buffer, stepper)
+            return DenseLearner(policy, parts, buffer)
+        return ModuleLearner(policy, buffer, stepper)
 
     # ------------------------------------------------------------------- update
 

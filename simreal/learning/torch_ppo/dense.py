@@ -178,21 +178,39 @@ def evaluate(links: list[Link], x: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a network reads an observation.
+
+    Attributes:
+        normalizer: Its normalizer, or None.
+        columns: How many entries it reads; all if None.
+    """
+
+    normalizer: RunningNorm | None = None
+    columns: int | None = None
+
+    def __call__(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return the input of the first layer (N, columns)."""
+        obs = obs.float() if self.columns is None else obs[..., : self.columns].float()
+        return obs if self.normalizer is None else self.normalizer.forward(obs)
+
+
+@dataclass(frozen=True, slots=True)
 class DensePolicy:
     """A Gaussian policy that is nothing but linear layers.
 
     Attributes:
         actor: From normalized observation to mean action.
         critic: From normalized observation to value.
-        actor_norm: Normalizer of the actor's observation, or None.
-        critic_norm: Normalizer of the critic's observation, or None.
+        read_actor: From observation to the actor's input.
+        read_critic: From observation to the critic's input.
         log_std: Logarithm of the standard deviation (A,).
     """
 
     actor: list[Link]
     critic: list[Link]
-    actor_norm: RunningNorm | None
-    critic_norm: RunningNorm | None
+    read_actor: "Reading"
+    read_critic: "Reading"
     log_std: nn.Parameter
 
 
@@ -234,15 +252,17 @@ def dense_policy(policy: Any) -> DensePolicy | None:
     return DensePolicy(actor_links, critic_links, actor[0], critic[0], policy.log_std)
 
 
-def _inputs(extractor: nn.Module) -> tuple[RunningNorm | None, list[nn.Module]] | None:
+def _inputs(extractor: nn.Module) -> tuple[Reading, list[nn.Module]] | None:
     if type(extractor) is FlattenExtractor:
-        return None, []
+        return Reading(), []
     if type(extractor) is not FeatureExtractor:
         return None
-    normalizer = extractor.normalizer
+    normalizer, columns = extractor.normalizer, extractor.columns
     if type(normalizer) is nn.Identity:
-        return None, [extractor.layers]
-    return (normalizer, [extractor.layers]) if type(normalizer) is RunningNorm else None
+        return Reading(None, columns), [extractor.layers]
+    if type(normalizer) is not RunningNorm:
+        return None
+    return Reading(normalizer, columns), [extractor.layers]
 
 
 class DenseLearner(Learner):
@@ -276,7 +296,7 @@ class DenseLearner(Learner):
     def act(self, step: int) -> torch.Tensor:
         """Sample around the actor's mean."""
         obs: Any = self.rollouts.observation(step)
-        mean = self._net.forward(_normalized(self._parts.actor_norm, obs))
+        mean = self._net.forward(self._parts.read_actor(obs))
         action = self._action_rows[step]
         torch.addcmul(mean, self._std, self._noise_rows[step], out=action)
         return action
@@ -294,7 +314,7 @@ class DenseLearner(Learner):
         if on_cpu:  # only what is needed; a GPU takes all, so that shapes are fixed
             limited = (buffer.done * (1.0 - buffer.terminated)).flatten().nonzero().flatten()
             final = final[limited]
-        obs = _normalized(parts.critic_norm, torch.cat((seen, final)))
+        obs = parts.read_critic(torch.cat((seen, final)))
         values = evaluate(parts.critic, obs).view(-1)
         along, beyond = values.split((seen.shape[0], final.shape[0]))
         along = along.view(buffer.buffer_size + 1, buffer.n_envs)
@@ -311,9 +331,9 @@ class DenseLearner(Learner):
         """Normalize the observations of the rollout once, and pack what minibatches read."""
         buffer, parts = self.rollouts, self._parts
         obs: Any = mapped(buffer.observations, lambda value: value.flatten(0, 1))
-        inputs = [_normalized(parts.actor_norm, obs)]
-        if parts.actor_norm is not None or parts.critic_norm is not None:
-            inputs.append(_normalized(parts.critic_norm, obs))
+        inputs = [parts.read_actor(obs)]
+        if parts.read_actor != parts.read_critic:
+            inputs.append(parts.read_critic(obs))
         self._packed = torch.cat((*inputs, buffer.actions.flatten(0, 1)), dim=1)
         dims = [x.shape[1] for x in inputs]
         self._dims = (dims[0], dims[1] if len(dims) > 1 else 0, buffer.actions.shape[-1])
@@ -438,8 +458,3 @@ class _Minibatch:
             grad.mul_(moved.abs_() <= self._change)
         if self.critic.trains:
             self.critic.backward(obs)
-
-
-def _normalized(normalizer: RunningNorm | None, obs: torch.Tensor) -> torch.Tensor:
-    obs = obs.float()
-    return obs if normalizer is None else normalizer.forward(obs)

@@ -25,6 +25,7 @@ class Learner(ABC):
     Attributes:
         policy: The policy.
         rollouts: Where rollouts are kept.
+        memory: What a policy with memory has in mind between two rollouts; None without memory.
     """
 
     def __init__(self, policy: Any, rollouts: TensorRollouts) -> None:
@@ -35,11 +36,15 @@ class Learner(ABC):
             rollouts: Where rollouts are kept.
         """
         self.policy, self.rollouts = policy, rollouts
+        self.memory: torch.Tensor | None = None
 
-    @property
-    def intact(self) -> bool:
-        """Return whether it still fits its policy."""
-        return True
+    def recall(self, memory: torch.Tensor | None) -> None:
+        """Go on with what a policy with memory had in mind after the last rollout.
+
+        Args:
+            memory: What stood in the attribute `memory` then.
+        """
+        self.memory = memory
 
     @abstractmethod
     def begin_rollout(self) -> None:
