@@ -328,7 +328,18 @@ class ObservationPipeline:
         """
         rows = slice(None) if mask is None else mask
         self._evaluate(signals, self._first, rows)
-        first = self._scratch[:, rows]
+        self._begin(self._scratch[:, rows], rows)
+
+    def begin(self, values: Sequence[Sequence[float]], mask: np.ndarray) -> None:
+        """Begin a new history in some rows with a frame that somebody else has evaluated.
+
+        Args:
+            values: Entries of the frame, per row to restart (M, frame width).
+            mask: Rows to restart (N,), bool, M of them.
+        """
+        self._begin(np.array(values).T, mask)
+
+    def _begin(self, first: np.ndarray, rows: Any) -> None:
         older = first.copy()
         older[self._zero_filled] = 0.0
         self._frames[:, :, rows] = older

@@ -24,8 +24,7 @@ Signals = Callable[[State, Any], dict[str, Any]]
 """From measurement and clipped action to raw signal name and values (N, k)."""
 
 # Measured: one operation on a float, one row beside its operations, one call of numpy [ns].
-_SCALAR_NS, _ROW_NS, _CALL_NS = 45.0, 300.0, 550.0
-_MAX_WORLDS = 64
+_SCALAR_NS, _ROW_NS, _CALL_NS = 24.0, 900.0, 580.0
 _TRIALS = 32
 _TOLERANCE = 1e-12
 
@@ -79,11 +78,22 @@ class ArrayEvaluator:
         """
         self.observation.push(self.signals(measured, action))
 
+    def restart(self, measured: State, action: np.ndarray, mask: np.ndarray) -> None:
+        """Begin the history of some worlds.
+
+        Args:
+            measured: What the sensors gave.
+            action: Clipped actions (N, A).
+            mask: The worlds (N,), bool.
+        """
+        self.observation.restart(self.signals(measured, action), mask)
+
 
 class ScalarEvaluator(ArrayEvaluator):
     """Judge and observe few worlds with plain numbers, and with arrays where those raise.
 
-    A task may be given other numbers while it runs; from then on it is evaluated with arrays.
+    Where worlds are many, arrays judge and observe them, and plain numbers the few that begin a new
+    episode. A task may be given other numbers while it runs; from then on arrays evaluate it.
     """
 
     def __init__(
@@ -106,7 +116,7 @@ class ScalarEvaluator(ArrayEvaluator):
             action_dim: A.
 
         Raises:
-            Untraceable: The functions cannot be recorded, or arrays are cheaper.
+            Untraceable: The functions cannot be recorded.
         """
         super().__init__(task, observation, signals)
         self._numbers = dict(vars(task))
@@ -125,7 +135,7 @@ class ScalarEvaluator(ArrayEvaluator):
         success = flat(task.success(TRACING, current), 1)
         frame = trace_frame(observation.terms, names, signals(current, action))
         calls = graph.num_calls + sum(1 + len(term.ops) for term in observation.terms)
-        _weigh(layout.num_worlds, count_operations([*judged, *frame]), calls)
+        self.why = _weigh(layout.num_worlds, count_operations([*judged, *frame]), calls)
         self._judge = compile_rows(graph, "pcal", judged, finite=total)
         self._success = compile_rows(graph, "c", success)
         self._frame = compile_rows(graph, "ca", frame)
@@ -135,7 +145,9 @@ class ScalarEvaluator(ArrayEvaluator):
         self, previous: State, current: State, action: np.ndarray, last: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return reward terms (K, N), their sum (N,), and what the task ends (N,) bool, or None."""
-        found = self._rows(self._judge, previous.buffer, current.buffer, action, last)
+        found = None
+        if not self.why:
+            found = self._rows(self._judge, previous.buffer, current.buffer, action, last)
         if found is None or self._changed:
             return super().judge(previous, current, action, last)
         columns, k = np.array(found).T, self._num_terms
@@ -144,18 +156,26 @@ class ScalarEvaluator(ArrayEvaluator):
 
     def success(self, state: State) -> np.ndarray:
         """Return the task's success test (N,), bool."""
-        found = self._rows(self._success, state.buffer)
+        found = None if self.why else self._rows(self._success, state.buffer)
         if found is None or self._changed:
             return super().success(state)
         return np.array(found)[:, 0]
 
     def observe(self, measured: State, action: np.ndarray) -> None:
         """Append a frame to the history of every world."""
-        found = self._rows(self._frame, measured.buffer, action)
+        found = None if self.why else self._rows(self._frame, measured.buffer, action)
         if found is None:
             super().observe(measured, action)
         else:
             self.observation.append(found)
+
+    def restart(self, measured: State, action: np.ndarray, mask: np.ndarray) -> None:
+        """Begin the history of some worlds."""
+        found = self._rows(self._frame, measured.buffer[mask], action[mask])
+        if found is None:
+            super().restart(measured, action, mask)
+        else:
+            self.observation.begin(found, mask)
 
     @property
     def _changed(self) -> bool:
@@ -210,7 +230,7 @@ def make_evaluator(
     layout: State,
     action_dim: int,
 ) -> ArrayEvaluator:
-    """Return the evaluator that costs least, by plain numbers where that can be.
+    """Return the evaluator that costs least: by plain numbers where the task can be recorded.
 
     Args:
         task: The task.
@@ -220,8 +240,6 @@ def make_evaluator(
         layout: A state with the layout of all others.
         action_dim: A.
     """
-    if layout.num_worlds > _MAX_WORLDS:
-        return ArrayEvaluator(task, observation, signals, "there are many worlds")
     try:
         return ScalarEvaluator(task, observation, signals, names, layout, action_dim)
     except Exception as error:
@@ -230,12 +248,11 @@ def make_evaluator(
         return ArrayEvaluator(task, observation, signals, f"{type(error).__name__}: {error}")
 
 
-def _weigh(num_worlds: int, operations: int, calls: int) -> None:
-    rows_ns = num_worlds * (_ROW_NS + _SCALAR_NS * operations)
-    if rows_ns > _CALL_NS * calls:
-        raise Untraceable(
-            f"{operations} operations in {num_worlds} worlds cost more than {calls} on arrays"
-        )
+def _weigh(num_worlds: int, operations: int, calls: int) -> str:
+    """Return why arrays are cheaper, or an empty text where they are not."""
+    if num_worlds * (_ROW_NS + _SCALAR_NS * operations) <= _CALL_NS * calls:
+        return ""
+    return f"{operations} operations in {num_worlds} worlds cost more than {calls} on arrays"
 
 
 def _random_state(layout: State, rng: np.random.Generator) -> State:

@@ -197,7 +197,7 @@ class SimVecEnv:
         wiring.line.restart(mask)
         self._action[mask] = 0.0  # what the next step calls the previous action
         measured = wiring.sensors.restart(self.truth, mask, book.episode, book.step)
-        self.observation.restart(self._signals(measured, self._action), mask)
+        self._evaluator.restart(measured, self._action, mask)
 
     def _initial(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n, joints = self.num_worlds, self.robot.num_joints

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-STEP, SAMPLED_STEP, CALL = 1, 2, 3
+STEP, SAMPLED_STEP, RESET, CALL = 1, 2, 3, 4
 WAKE, DONE, FAILED = b"w", b"d", b"f"
 WORDS = 8  # per worker, a cache line of its own
 _ORDER, _KIND, _ANSWER, _SPOKE, _ASLEEP, _PARENT_ASLEEP = range(6)
@@ -121,7 +121,7 @@ class ParentBell:
         """Give an order.
 
         Args:
-            kind: `STEP`, `SAMPLED_STEP` or `CALL`.
+            kind: `STEP`, `SAMPLED_STEP`, `RESET` or `CALL`.
             message: What to call.
 
         Raises:

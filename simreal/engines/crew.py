@@ -70,12 +70,13 @@ class Crew(ABC):
         """
 
     @abstractmethod
-    def begin_step(self, workers: Sequence[int], sampled: bool) -> None:
-        """Ask for one control step with the commands in `shared`.
+    def begin(self, workers: Sequence[int], kind: int) -> None:
+        """Ask for something whose particulars stand in `shared`.
 
         Args:
             workers: Indices.
-            sampled: Whether `shared.sample_tick` counts.
+            kind: `STEP`, `SAMPLED_STEP` (where `sample_tick` counts) or `RESET` (of the worlds that
+                `begins` names).
         """
 
     @abstractmethod

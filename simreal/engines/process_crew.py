@@ -10,6 +10,7 @@ import pickle
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -18,8 +19,6 @@ from simreal.engines.base import EngineSpec
 from simreal.engines.bell import (
     CALL,
     FAILED,
-    SAMPLED_STEP,
-    STEP,
     WORDS,
     ParentBell,
     spin_s,
@@ -54,9 +53,7 @@ class ProcessCrew(Crew):
         self._spin_s = spin_s(num_workers)
         self._context = multiprocessing.get_context("spawn")
         words = WORDS * (num_workers + 1)  # the last ones only keep distance
-        self._layout = Layout(
-            layout.ticks, layout.num_worlds, layout.num_actuators, layout.width, words
-        )
+        self._layout = replace(layout, num_words=words)
         self._memory = self._context.RawArray("d", self._layout.size)
         self._words = self._layout.words(self._memory)
         self.shared = self._layout.views(self._memory)
@@ -102,9 +99,8 @@ class ProcessCrew(Crew):
             return self._lost(worker)
         return RemoteError(*answer) if isinstance(answer, tuple) else bool(answer)
 
-    def begin_step(self, workers: Sequence[int], sampled: bool) -> None:
-        """Ask for one control step with the commands in `shared`."""
-        kind = SAMPLED_STEP if sampled else STEP
+    def begin(self, workers: Sequence[int], kind: int) -> None:
+        """Ask for something whose particulars stand in `shared`."""
         for worker in workers:
             self._order(worker, kind)
 

@@ -15,6 +15,8 @@ class Shared(NamedTuple):
         sampled: What the sensors saw (N, D).
         sample_tick: (N,).
         failed: (N,), 1 where the engine itself, beside what the state shows, reports a failure.
+        begins: (N,), 1 where a reset is asked for.
+        start: (N, 2 J), joint positions and velocities of that reset.
     """
 
     commands: np.ndarray
@@ -22,6 +24,8 @@ class Shared(NamedTuple):
     sampled: np.ndarray
     sample_tick: np.ndarray
     failed: np.ndarray
+    begins: np.ndarray
+    start: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Layout:
         num_worlds: N.
         num_actuators: A.
         width: Numbers of one world's state, D.
+        num_joints: J.
         num_words: Numbers in front that are whole, for signals.
     """
 
@@ -40,12 +45,13 @@ class Layout:
     num_worlds: int
     num_actuators: int
     width: int
+    num_joints: int
     num_words: int = 0
 
     @property
     def size(self) -> int:
         """Return how many numbers of eight bytes are shared."""
-        each = self.ticks * self.num_actuators + 2 * self.width + 2
+        each = self.ticks * self.num_actuators + 2 * self.width + 3 + 2 * self.num_joints
         return self.num_words + self.num_worlds * each
 
     def views(self, memory: Any) -> Shared:
@@ -61,6 +67,8 @@ class Layout:
             (self.num_worlds, self.width),
             (self.num_worlds,),
             (self.num_worlds,),
+            (self.num_worlds,),
+            (self.num_worlds, 2 * self.num_joints),
         )
         views, start = [], self.num_words
         for shape in shapes:

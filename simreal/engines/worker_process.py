@@ -17,7 +17,7 @@ import numpy as np
 
 from simreal.core.params import DynamicsParams
 from simreal.engines.base import Engine, EngineSpec
-from simreal.engines.bell import CALL, DONE, FAILED, SAMPLED_STEP, WORDS, WorkerBell
+from simreal.engines.bell import CALL, DONE, FAILED, SAMPLED_STEP, STEP, WORDS, WorkerBell
 from simreal.engines.registry import engine_class
 from simreal.engines.shared import Layout, Shared
 
@@ -86,11 +86,11 @@ class Worker:
         own = slice(first, first + engine.num_worlds)
         self._commands, self._sample_tick = shared.commands[:, own], shared.sample_tick[own]
         self._failed = shared.failed[own]
+        self._begins, self._start = shared.begins[own], shared.start[own]
         self._judges = type(engine).health is not Engine.health
         blank = engine.new_state()
         self._now, self._sampled = (blank.over(part[own]) for part in (shared.now, shared.sampled))
         self._calls: dict[str, Callable[..., Any]] = {
-            "reset": engine.reset,
             "apply": self._apply,
             "get_state": engine.get_state,
             "set_state": engine.set_state,
@@ -106,24 +106,30 @@ class Worker:
             message: Method and arguments of a call.
         """
         if kind != CALL:
-            self.step(sampled=kind == SAMPLED_STEP)
+            self.do(kind)
             return DONE
         method, arguments = pickle.loads(message)
         return DONE + pickle.dumps(self.call(method, arguments))
 
-    def step(self, *, sampled: bool) -> None:
-        """Advance by the shared commands.
+    def do(self, kind: int) -> None:
+        """Advance or reset as the shared numbers say.
 
         Args:
-            sampled: Whether the shared ticks say when the sensors are read.
+            kind: `STEP`, `SAMPLED_STEP` or `RESET`.
         """
-        if sampled:
-            self.engine.step(self._commands, self._sample_tick.astype(np.int64))
-            self._publish()
-        else:
+        if kind == STEP:
             self.engine.step(self._commands)
             self.engine.read(self._now)
             self._judge()
+            return
+        if kind == SAMPLED_STEP:
+            self.engine.step(self._commands, self._sample_tick.astype(np.int64))
+        else:
+            joints = self._start.shape[1] // 2
+            self.engine.reset(
+                self._begins > 0, self._start[:, :joints].copy(), self._start[:, joints:].copy()
+            )
+        self._publish()
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> Any:
         """Call a method of the contract, publish the state and return the answer.

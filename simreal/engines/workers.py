@@ -20,6 +20,7 @@ from simreal.core.params import DynamicsParams, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
 from simreal.engines.base import Capability, Engine, EngineSpec, Health
+from simreal.engines.bell import RESET, SAMPLED_STEP, STEP
 from simreal.engines.crew import Crew, Loss, Order, RemoteError, RestartLimit
 from simreal.engines.process_crew import ProcessCrew
 from simreal.engines.registry import engine_class
@@ -72,7 +73,13 @@ class WorkerEngine(Engine):
         self.name = name
         super().__init__(spec)
         width = self.new_state().buffer.shape[1]
-        layout = Layout(spec.ticks, spec.num_worlds, self.robot.num_actuators, width)
+        layout = Layout(
+            spec.ticks,
+            spec.num_worlds,
+            self.robot.num_actuators,
+            width,
+            self.robot.num_joints,
+        )
         bounds = np.linspace(0, spec.num_worlds, min(workers, spec.num_worlds) + 1).astype(int)
         self._chunks = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
         self._everyone = range(len(self._chunks))
@@ -105,7 +112,17 @@ class WorkerEngine(Engine):
             joint_pos: (N, J) [rad or m]; rows outside the mask are ignored.
             joint_vel: (N, J) [rad/s or m/s].
         """
-        self._call("reset", lambda c: (mask[c], joint_pos[c], joint_vel[c]), mask)
+        self._check_alive()
+        shared, joints = self._shared, self.robot.num_joints
+        shared.begins[...] = mask
+        shared.start[mask, :joints], shared.start[mask, joints:] = joint_pos[mask], joint_vel[mask]
+        left = [worker for worker in self._everyone if mask[self._chunks[worker]].any()]
+        while left:
+            self._busy = True
+            self._crew.begin(left, RESET)
+            found = self._collect(left)
+            _raise_first(found)
+            left = [worker for worker in left if worker not in found]
         self._lost &= ~mask
 
     def step(self, commands: np.ndarray, sample_tick: np.ndarray | None = None) -> None:
@@ -140,7 +157,7 @@ class WorkerEngine(Engine):
             self._shared.sample_tick[...] = sample_tick
         self._told[...], self._lost[...] = self._lost, False
         self._busy = True
-        self._crew.begin_step(self._everyone, self._sampled)
+        self._crew.begin(self._everyone, SAMPLED_STEP if self._sampled else STEP)
 
     def end_step(self) -> None:
         """Wait until the step that was begun is over.

@@ -284,11 +284,11 @@ def test_what_an_engine_reports_itself_is_known_here(workers: Start) -> None:
 
 
 def test_the_shared_numbers_do_not_overlap() -> None:
-    layout = Layout(ticks=2, num_worlds=3, num_actuators=1, width=4)
+    layout = Layout(ticks=2, num_worlds=3, num_actuators=1, width=4, num_joints=1)
     memory = np.zeros(layout.size)
     for i, view in enumerate(layout.views(memory)):
         view[...] += i + 1
-    assert np.bincount(memory.astype(int)).tolist() == [0, 6, 12, 12, 3, 3]
+    assert np.bincount(memory.astype(int)).tolist() == [0, 6, 12, 12, 3, 3, 3, 6]
 
 
 SCRIPT = """
