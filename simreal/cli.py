@@ -37,6 +37,7 @@ _OPTIONAL = {
     "tensorboard": "train",
     "torch": "train",
     "yaml": "train",
+    "zenoh": "zenoh",
 }
 
 
@@ -131,7 +132,7 @@ VERBS: dict[str, Verb] = {
             "control policy=my.policy priority=20 key_file=robot.key",
         ),
         "policy=PATH [transport= host= port= key_file= duration= runtime= priority= patience= "
-        "limit= watchdog= output=]",
+        "limit= tolerance= watchdog= output=]",
     ),
     "list": Verb(
         "simreal.apps.list_",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from simreal.deploy import Controller, LoopReport, load_bundle
+from simreal.deploy import Bundle, Controller, LoopReport, NumpyPolicy, load_bundle
 from simreal.deploy.policy import Policy
 from simreal.deploy.realtime import RealTime
 from simreal.deploy.settings import ControlSettings
@@ -24,6 +24,7 @@ from simreal.deploy.watchdog import Watchdog
 from simreal.errors import ConfigError, unknown_name
 from simreal.paths import policies_dir
 
+RUNTIMES = ("numpy", "onnx", "c")
 _LOOK_SHARE = 0.75  # of the limit: the rest is for looking, sending and receiving
 
 
@@ -38,11 +39,12 @@ class ControlOptions:
         port: Its port.
         key_file: File with a key that the robot shares.
         duration: How long [s].
-        runtime: `numpy`.
+        runtime: `numpy`, `onnx` or `c`.
         priority: `SCHED_FIFO` priority, 1 to 99; ordinary scheduling if None.
         patience: Late cycles in a row from which it stops.
         limit: Silence after which the joints are to be damped [s]; two periods under real-time
             scheduling, at least 10 ms without, if None.
+        tolerance: Largest relative error of the measured rate; the default if None.
         watchdog: Whether another process watches this one.
         output: File for the report; it is printed in any case.
     """
@@ -57,6 +59,7 @@ class ControlOptions:
     priority: int | None = None
     patience: int = 3
     limit: float | None = None
+    tolerance: float | None = None
     watchdog: bool = True
     output: str | None = None
 
@@ -112,7 +115,7 @@ def parse_options(args: list[str]) -> ControlOptions:
 
 def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
     bundle = load_bundle(_find(options.policy))
-    policy = make_policy(options.runtime, options.policy)
+    policy = make_policy(options.runtime, bundle)
     with ExitStack() as stack:
         link = controller_link(options.transport, options.host, options.port)
         client = stack.enter_context(RobotClient(link, key=read_key(options.key_file))).connect()
@@ -122,11 +125,7 @@ def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
             bundle,
             client,
             policy=policy,
-            settings=ControlSettings.of(
-                bundle.manifest,
-                actuator_multiple=multiple,
-                max_consecutive_overruns=options.patience,
-            ),
+            settings=_settings(options, bundle, multiple),
             period_s=client.period_s,
             ttl_s=options.limit,
             watchdog=_watchdog(options, client, stack),
@@ -145,19 +144,38 @@ def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
         return report, {"wall_s": wall, "dropped": client.dropped, "runtime": options.runtime}
 
 
-def make_policy(runtime: str, path: str) -> Policy | None:
-    """Return the runtime of a policy; None for the controller's own, numpy.
+def make_policy(runtime: str, bundle: Bundle) -> Policy:
+    """Return a policy in one of the runtimes, which all give the same.
 
     Args:
-        runtime: Its name.
-        path: The bundle, or the name of a shipped policy.
+        runtime: `numpy`, `onnx` (ONNX Runtime) or `c` (generated and compiled here).
+        bundle: A loaded bundle.
 
     Raises:
         UnknownNameError: There is no such runtime.
+        DependencyError: There is no C compiler.
     """
-    if runtime != "numpy":
-        raise unknown_name("runtime", runtime, ("numpy",))
-    return None
+    if runtime not in RUNTIMES:
+        raise unknown_name("runtime", runtime, RUNTIMES)
+    if runtime == "onnx":
+        from simreal.deploy.onnx_policy import OnnxPolicy
+
+        return OnnxPolicy(bundle)
+    if runtime == "c":
+        from simreal.deploy.c_policy import CPolicy
+
+        return CPolicy(bundle)
+    return NumpyPolicy(bundle)
+
+
+def _settings(options: ControlOptions, bundle: Bundle, multiple: int) -> ControlSettings:
+    changes: dict[str, Any] = {
+        "actuator_multiple": multiple,
+        "max_consecutive_overruns": options.patience,
+    }
+    if options.tolerance is not None:
+        changes["rate_tolerance"] = options.tolerance
+    return ControlSettings.of(bundle.manifest, **changes)
 
 
 def _watchdog(options: ControlOptions, client: RobotClient, stack: ExitStack) -> Watchdog | None:

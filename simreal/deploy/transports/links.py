@@ -4,6 +4,7 @@ from pathlib import Path
 
 from simreal.deploy.transports.link import Link
 from simreal.deploy.transports.udp import UdpLink
+from simreal.deploy.transports.zenoh import ZenohLink
 from simreal.errors import TransportError, unknown_name
 
 FRAMED = ("udp", "zenoh")
@@ -24,6 +25,8 @@ def controller_link(transport: str, host: str, port: int) -> Link:
         DependencyError: A package is missing.
     """
     _check(transport)
+    if transport == "zenoh":
+        return ZenohLink("controller", host, port)
     return UdpLink(to=(host, port))
 
 
@@ -41,6 +44,8 @@ def robot_link(transport: str, host: str, port: int) -> Link:
         DependencyError: A package is missing.
     """
     _check(transport)
+    if transport == "zenoh":
+        return ZenohLink("robot", host, port)
     return UdpLink(bind=(host, port))
 
 
