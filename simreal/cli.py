@@ -96,7 +96,11 @@ VERBS: dict[str, Verb] = {
     "export": Verb(
         "simreal.apps.export",
         "Write the bundle that a controller loads.",
-        ("export run=outputs/RUN", "export run=outputs/RUN output=my_policy", "export --help"),
+        (
+            "export run=outputs/RUN",
+            "export run=outputs/RUN output=my_policy",
+            "export run=outputs/RUN format=c",
+        ),
     ),
     "check-bundle": Verb(
         "simreal.apps.check_bundle",

@@ -177,6 +177,19 @@ def load_bundle(path: str | Path, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
         raise BundleError(one_line(f"bundle '{folder}': cannot be read: {error}")) from error
 
 
+def read_members(bundle: Bundle) -> dict[str, bytes]:
+    """Return the content of every listed file of a bundle, by name, checked once more.
+
+    Args:
+        bundle: A loaded bundle.
+
+    Raises:
+        BundleError: A file is not as it was when the bundle was loaded.
+    """
+    manifest = bundle.manifest
+    return {name: _read_declared(bundle.path, name, manifest) for name in manifest.files}
+
+
 def find_problems(path: str | Path) -> list[str]:
     """Return everything that is wrong with a bundle's manifest and files, one line each.
 

@@ -74,7 +74,7 @@ def c_files(bundle: Bundle) -> dict[str, bytes]:
     manifest = bundle.manifest
     header = HEADER.format(
         name=_words(manifest.name),
-        identity=bundle.sha256[:12],
+        weights=manifest.files[manifest.file_of("weights")].sha256[:12],
         sizes=_sizes(manifest),
         signals=_signal_comments(manifest),
         commands=_command_comments(manifest),
@@ -88,7 +88,8 @@ def c_files(bundle: Bundle) -> dict[str, bytes]:
         functions=_functions(bundle),
         step=_step(bundle),
     )
-    return {C_SOURCE: source.encode("ascii"), C_HEADER: header.encode("ascii")}
+    texts = {C_SOURCE: source, C_HEADER: header}
+    return {name: f"{text.rstrip()}\n".encode("ascii") for name, text in texts.items()}
 
 
 class _Frame:

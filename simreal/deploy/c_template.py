@@ -1,7 +1,7 @@
 """The parts of the generated C that are the same for every policy."""
 
 HEADER = """\
-/* Policy {name}, bundle {identity}. Generated; change the policy instead.
+/* Policy {name}, weights {weights}. Generated; change the policy instead.
  *
  * Call policy_init once, then policy_step once per control period of {period} s. The first step
  * after policy_init begins an episode. Everything of an episode is in the carry; there is no other

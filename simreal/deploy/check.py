@@ -78,8 +78,14 @@ def check_bundle(path: str | Path) -> list[str]:
     """
     bundle = load_bundle(path)
     manifest = bundle.manifest
+    derived: list[str] = []
     try:
         worst = replay(bundle)
+        if bundle.derived:
+            # Imported here: a controller has no use for the writers of other forms.
+            from simreal.deploy.derive import check_derived
+
+            derived = check_derived(bundle)
     except BundleError as error:
         raise BundleError(one_line(f"bundle '{path}': {error}")) from None
     largest = ", ".join(f"{stage} {error:.1e}" for stage, error in worst.items())
@@ -95,6 +101,7 @@ def check_bundle(path: str | Path) -> list[str]:
         f"timing: {1.0 / manifest.timing.control_period_s:g} Hz",
         f"golden replay: {manifest.golden.steps} steps from a reset, largest difference: {largest} "
         f"(allowed {manifest.golden.atol:g})",
+        *derived,
     ]
 
 

@@ -87,3 +87,22 @@ def test_export_refuses_a_damaged_bundle(refuse: Refuse, tmp_path: Path, trained
     target = tmp_path / "x"
     assert "weights.safetensors" in refuse("export", f"run={copy}", f"output={target}", code=1)
     assert not target.exists()
+
+
+def test_export_adds_forms_that_other_programs_run(
+    tmp_path: Path, trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "a.policy"
+    assert cli.main(["export", f"run={trained_run}", "format=all", f"output={target}"]) == 0
+    printed = capsys.readouterr().out
+    assert "onnx replay: largest difference" in printed
+    assert "c replay: largest difference" in printed
+    assert {"policy.onnx", "policy.c", "policy.h", "leapp.yaml"} <= {
+        path.name for path in target.iterdir()
+    }
+
+
+def test_an_unknown_format_is_refused(refuse: Refuse, tmp_path: Path, trained_run: Path) -> None:
+    said = refuse("export", f"run={trained_run}", "format=onxn", f"output={tmp_path / 'a'}")
+    assert "format: got 'onxn', allowed are bundle, onnx, c, leapp, all" in said
+    assert "Did you mean 'onnx'?" in said
