@@ -6,6 +6,8 @@ a damper that act only against what would do harm. The bound is linear in positi
 command that is bounded never jumps because of it.
 """
 
+from typing import Any
+
 import numpy as np
 
 from simreal.deploy.intake import SignalIntake
@@ -40,21 +42,25 @@ class TorqueFromGains:
         self.acts = bool(found)
         self.lower = np.full(len(actuators), -np.inf)
         self.upper = np.full(len(actuators), np.inf)
-        self._rows = np.array([i for i, *_ in found], dtype=np.intp)
-        self._pos = np.array([p for _, p, _, _ in found], dtype=np.intp)
-        self._has_vel = np.array([v is not None for _, _, v, _ in found])
-        self._vel = np.array([v or 0 for _, _, v, _ in found], dtype=np.intp)
+        self._rows = _places([i for i, *_ in found])
+        self._pos = _places([p or 0 for _, p, _, _ in found])
+        has_vel = np.array([v is not None for _, _, v, _ in found], dtype=np.float64)
+        self._vel = _places([v or 0 for _, _, v, _ in found])
+        self._center = np.zeros(len(found))
         limit = manifest.safety.torque_limit
         self._reach = np.array([limit[a.joint] / a.kp for *_, a in found])
         # A joint whose speed is not measured is bounded as if it stood still.
-        self._lead = np.array([a.kd / a.kp for *_, a in found]) * self._has_vel
+        self._lead = np.array([a.kd / a.kp for *_, a in found]) * has_vel
         self._intake = intake
 
     def bounds(self) -> None:
         """Fill the bounds from the newest measurement."""
-        center = self._intake.pos.value.take(self._pos)
+        center = self._center
         if self._intake.vel.value.size:
-            center += self._lead * self._intake.vel.value.take(self._vel)
+            np.multiply(self._lead, self._intake.vel.value[self._vel], out=center)
+        else:
+            center.fill(0.0)
+        center += self._intake.pos.value[self._pos]
         self.lower[self._rows] = center - self._reach
         self.upper[self._rows] = center + self._reach
 
@@ -121,3 +127,10 @@ class TorqueBarrier:
 
 def _bounded(value: float) -> float:
     return min(max(value, -1.0), 1.0)
+
+
+def _places(index: list[int]) -> Any:
+    """Return places in the cheapest form: a slice where they follow each other."""
+    if index and index == list(range(index[0], index[0] + len(index))):
+        return slice(index[0], index[0] + len(index))
+    return np.array(index, dtype=np.intp)

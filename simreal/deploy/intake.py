@@ -59,7 +59,7 @@ class SignalIntake:
         self.values = self._rows[0]
         self.pos = JointView("joint_position", manifest, elements)
         self.vel = JointView("joint_velocity", manifest, elements)
-        self._plausible = Plausibility(manifest, settings, self.pos, self.vel, size)
+        self._plausible = Plausibility(manifest, settings, self.pos, self.vel)
         self._attitude = Attitude(manifest, settings, elements)
         self._commands = _ranges(manifest, elements)
         self.counts = {
@@ -180,10 +180,8 @@ class SignalIntake:
         self.packed, self._next = self._next, self.packed
         self._rows.reverse()
         self.values = self._rows[0]
-        self.pos.take(self.packed)
-        self.vel.take(self.packed)
         self._seq, self.time_s = signals.seq, signals.time_s
-        problem = self._plausible.problem(self.packed, self._next, passed_s)
+        problem = self._plausible.problem(self.packed, passed_s)
         return problem or self._attitude.problem(self.values)
 
 

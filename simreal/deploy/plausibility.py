@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from simreal.deploy.manifest import JointEntry, Manifest
+from simreal.deploy.manifest import Manifest
 from simreal.deploy.settings import ControlSettings
 
 _MOVING = 0.02  # of the largest speed: a joint that is this quick changes its position
@@ -21,7 +21,7 @@ class JointView:
     Attributes:
         names: Joint names (K).
         index: Their places in the packed row (K).
-        value: Their newest values (K), filled by `take`.
+        value: Their newest values (K).
     """
 
     def __init__(
@@ -47,10 +47,6 @@ class JointView:
         self.index = np.array(index, dtype=np.intp)
         self.value = np.zeros(len(names))
 
-    def take(self, packed: np.ndarray) -> None:
-        """Fill the values from the packed row (S)."""
-        packed.take(self.index, out=self.value)
-
     def column(self, joint: str) -> int | None:
         """Return the place of a joint among the names, or None."""
         return self.names.index(joint) if joint in self.names else None
@@ -60,117 +56,149 @@ class Plausibility:
     """Compare a sample with the limits, and with the samples before it."""
 
     def __init__(
-        self,
-        manifest: Manifest,
-        settings: ControlSettings,
-        pos: JointView,
-        vel: JointView,
-        size: int,
+        self, manifest: Manifest, settings: ControlSettings, pos: JointView, vel: JointView
     ) -> None:
-        """Lay out limits and buffers.
+        """Lay out limits and buffers; the values of both views become parts of one buffer.
 
         Args:
             manifest: The manifest.
             settings: What is tolerated.
-            pos: Joint positions, taken from the sample before `problem` is asked.
-            vel: Joint velocities, likewise.
-            size: Length of the packed row, S.
+            pos: Joint positions (P).
+            vel: Joint velocities (V).
         """
-        joints = {joint.name: joint for joint in manifest.robot.joints}
-        most = manifest.safety.joint_velocity_max
         self._pos, self._vel = pos, vel
-        self._speed_max = np.array([most[name] for name in vel.names], dtype=np.float64)
-        self._abs_vel = np.zeros(len(vel.names))
-        self._beyond(settings, [joints[name] for name in pos.names])
-        limits = [most.get(name, joints[name].max_velocity) for name in pos.names]
-        self._quick = settings.jump_factor * np.array(limits, dtype=np.float64)
-        self._jump_slack = settings.jump_slack
-        turns = [joints[name].kind == "continuous" for name in pos.names]
-        # For a joint with ends a turn is so large that no number of them is ever subtracted.
-        self._turn = np.where(turns, 2.0 * math.pi, 1e300)
-        self._before, self._moved = np.zeros(len(pos.names)), np.zeros(len(pos.names))
+        count, size = len(pos.names), len(pos.names) + len(vel.names)
+        self._index = np.concatenate([pos.index, vel.index])
+        self._joint, self._last = np.zeros(size), np.zeros(size)
+        pos.value, vel.value = self._joint[:count], self._joint[count:]
+        self._before = self._last[:count]
+        # What is compared with its limit: distance from the middle of the range, change, speed.
+        self._test = np.zeros(count + size)
+        self._off, self._moved = self._test[:count], self._test[count : 2 * count]
+        self._speed = self._test[2 * count :]
+        self._over = np.zeros(count + size, dtype=bool)
+        self._limits(manifest, settings)
         self._frozen_samples = settings.frozen_periods * settings.actuator_multiple
         self._same, self._equal = np.zeros(size, dtype=np.intp), np.zeros(size, dtype=bool)
-        self._ring = np.zeros((self._frozen_samples, len(pos.names)))
-        self._ring_s = np.zeros(self._frozen_samples)
-        self._then, self._then_s = np.zeros(len(pos.names)), 0.0
+        self._ring = np.zeros((self._frozen_samples + 1, count))
+        self._ring_s = np.zeros(self._frozen_samples + 1)
+        places = [(column, vel.column(name), name) for column, name in enumerate(pos.names)]
+        self._pairs = [(column, at, name) for column, at, name in places if at is not None]
         self.restart()
 
-    def _beyond(self, settings: ControlSettings, joints: list[JointEntry]) -> None:
-        lower = np.array([-np.inf if j.lower is None else j.lower for j in joints])
-        upper = np.array([np.inf if j.upper is None else j.upper for j in joints])
-        self._least, self._most = lower - settings.limit_margin, upper + settings.limit_margin
-        self._limited = bool(np.isfinite(self._least).any() or np.isfinite(self._most).any())
-        self._limits = (lower, upper)
+    def _limits(self, manifest: Manifest, settings: ControlSettings) -> None:
+        joints = {joint.name: joint for joint in manifest.robot.joints}
+        found = [joints[name] for name in self._pos.names]
+        lower = np.array([-np.inf if j.lower is None else j.lower for j in found])
+        upper = np.array([np.inf if j.upper is None else j.upper for j in found])
+        ended = np.isfinite(lower) & np.isfinite(upper)
+        self._ends = (lower, upper)
+        # A joint with one end is tested from that end, over an endless range.
+        self._middle = np.zeros(len(found))
+        self._middle[ended] = 0.5 * (lower[ended] + upper[ended])
+        half = np.full(len(found), np.inf)
+        half[ended] = 0.5 * (upper[ended] - lower[ended]) + settings.limit_margin
+        self._one_ended = [
+            (i, float(lower[i]) - settings.limit_margin, float(upper[i]) + settings.limit_margin)
+            for i in np.flatnonzero(~ended & (np.isfinite(lower) | np.isfinite(upper))).tolist()
+        ]
+        most = manifest.safety.joint_velocity_max
+        quickest = [most.get(j.name, j.max_velocity) for j in found]
+        self._quick = settings.jump_factor * np.array(quickest, dtype=np.float64)
+        self._jump_slack, self._passed_s = settings.jump_slack, 0.0
+        self._speed_max = np.array([most[name] for name in self._vel.names], dtype=np.float64)
+        self._moving = _MOVING * self._speed_max
+        self._most = np.concatenate([half, np.full(len(found), np.inf), self._speed_max])
+        # For a joint with ends a turn is so large that no number of them is ever subtracted.
+        turns = [j.kind == "continuous" for j in found]
+        self._turn = np.where(turns, 2.0 * math.pi, 1e300)
 
     def restart(self) -> None:
         """Forget the samples."""
         self._first = True
         self._same.fill(0)
+        self._any_same = False
         self._samples = 0
         self._clock_s = 0.0
 
-    def problem(self, packed: np.ndarray, before: np.ndarray, passed_s: float) -> str | None:
-        """Return what is implausible about a new sample, if anything.
+    def problem(self, packed: np.ndarray, passed_s: float) -> str | None:
+        """Take a new sample, and return what is implausible about it, if anything.
 
         Args:
             packed: The sample (S).
-            before: The one before (S).
-            passed_s: Time between them [s].
+            passed_s: Time since the one before [s].
         """
-        problem = self._too_fast() or self._out_of_range()
+        self._last[:] = self._joint
+        packed.take(self._index, out=self._joint)
         if self._first:
             self._first = False
+            self._last[:] = self._joint
         else:
-            problem = problem or self._jump(passed_s)
-            np.equal(packed, before, out=self._equal)
+            self._compare(passed_s)
+        pos = self._pos.value
+        np.subtract(pos, self._middle, out=self._off)
+        np.subtract(pos, self._before, out=self._moved)
+        self._speed[:] = self._vel.value
+        np.abs(self._test, out=self._test)
+        if passed_s != self._passed_s:
+            self._passed_s, count = passed_s, len(pos)
+            self._most[count : 2 * count] = self._quick * passed_s + self._jump_slack
+        np.greater(self._test, self._most, out=self._over)
+        found = self._words_of(passed_s) if np.count_nonzero(self._over) else None
+        return found or (self._out_of_one_end() if self._one_ended else None)
+
+    def _compare(self, passed_s: float) -> None:
+        """Count for every number how often in a row it was the same."""
+        np.equal(self._joint, self._last, out=self._equal)
+        if np.count_nonzero(self._equal):
             self._same += 1
             self._same *= self._equal
-            self._clock_s += passed_s
-        self._before[:] = self._pos.value
-        row = self._samples % self._frozen_samples
+            self._any_same = True
+        elif self._any_same:
+            self._same.fill(0)
+            self._any_same = False
+        self._clock_s += passed_s
         self._samples += 1
-        # The oldest kept sample is read before it is overwritten.
-        self._then[:], self._then_s = self._ring[row], self._ring_s[row]
-        self._ring[row], self._ring_s[row] = self._pos.value, self._clock_s
-        return problem
+        row = self._samples % len(self._ring)
+        self._ring[row] = self._pos.value
+        self._ring_s[row] = self._clock_s
 
-    def _too_fast(self) -> str | None:
-        np.abs(self._vel.value, out=self._abs_vel)
-        if not (self._abs_vel > self._speed_max).any():
-            return None
-        worst = int(np.flatnonzero(self._abs_vel > self._speed_max)[0])
-        return (
-            f"velocity of joint '{self._vel.names[worst]}': expected at most "
-            f"{self._speed_max[worst]:g}, found {self._abs_vel[worst]:g}"
-        )
-
-    def _out_of_range(self) -> str | None:
-        value = self._pos.value
-        if not self._limited or not ((value < self._least) | (value > self._most)).any():
-            return None
-        worst = int(np.flatnonzero((value < self._least) | (value > self._most))[0])
-        lower, upper = (float(limit[worst]) for limit in self._limits)
-        return (
-            f"position of joint '{self._pos.names[worst]}': expected {lower:g} to {upper:g}, "
-            f"found {value[worst]:g}"
-        )
-
-    def _jump(self, passed_s: float) -> str | None:
-        moved = self._moved
-        np.subtract(self._pos.value, self._before, out=moved)
-        np.abs(moved, out=moved)
-        allowed = self._quick * passed_s + self._jump_slack
-        if not (moved > allowed).any():
-            return None
+    def _words_of(self, passed_s: float) -> str | None:
+        """Return the problem behind a number that is over its limit, if it is one."""
+        count = len(self._pos.names)
+        over = np.flatnonzero(self._over)
+        fast = over[over >= 2 * count]
+        if fast.size:
+            at = int(fast[0]) - 2 * count
+            return (
+                f"velocity of joint '{self._vel.names[at]}': expected at most "
+                f"{self._speed_max[at]:g}, found {self._speed[at]:g}"
+            )
+        if int(over[0]) < count:
+            return self._range_words(int(over[0]))
         # A sensor that starts anew after a turn has not jumped.
-        moved = np.abs(moved - self._turn * np.round(moved / self._turn))
-        if not (moved > allowed).any():
+        moved = np.abs(self._moved - self._turn * np.round(self._moved / self._turn))
+        allowed = self._most[count : 2 * count]
+        jumped = np.flatnonzero(moved > allowed)
+        if not jumped.size:
             return None
-        worst = int(np.flatnonzero(moved > allowed)[0])
+        at = int(jumped[0])
         return (
-            f"position of joint '{self._pos.names[worst]}': expected a change of at most "
-            f"{allowed[worst]:.3g} in {passed_s:.3g} s, found {moved[worst]:.3g}; an encoder jumped"
+            f"position of joint '{self._pos.names[at]}': expected a change of at most "
+            f"{allowed[at]:.3g} in {passed_s:.3g} s, found {moved[at]:.3g}; an encoder jumped"
+        )
+
+    def _out_of_one_end(self) -> str | None:
+        for at, lower, upper in self._one_ended:
+            if not lower <= self._pos.value[at] <= upper:
+                return self._range_words(at)
+        return None
+
+    def _range_words(self, at: int) -> str:
+        lower, upper = (float(ends[at]) for ends in self._ends)
+        return (
+            f"position of joint '{self._pos.names[at]}': expected {lower:g} to {upper:g}, "
+            f"found {self._pos.value[at]:g}"
         )
 
     def frozen(self, commanding: Callable[[], bool]) -> str | None:
@@ -180,33 +208,23 @@ class Plausibility:
             commanding: Tells whether the commands would move the robot.
         """
         most = self._frozen_samples
-        if self._same.size == 0 or self._same.max() < most:
+        if not self._any_same or self._same.max() < most:
             return None
-        same_pos = self._same[self._pos.index] >= most
-        same_vel = self._same[self._vel.index] >= most
-        for column, name in enumerate(self._pos.names):
-            at = self._vel.column(name)
-            if at is None or not same_pos[column]:
-                continue
-            if self._abs_vel[at] > _MOVING * self._speed_max[at]:
-                return self._words("position", name, f"while it moves at {self._vel.value[at]:g}")
-        return self._frozen_speed(same_pos, same_vel) or self._all_frozen(
-            np.concatenate([same_pos, same_vel]), commanding
-        )
-
-    def _frozen_speed(self, same_pos: np.ndarray, same_vel: np.ndarray) -> str | None:
-        """Compare the way that an unchanging speed claims with the way that was measured."""
-        for at, name in enumerate(self._vel.names):
-            column = self._pos.column(name)
-            if same_vel[at] and column is not None and not same_pos[column]:
-                moved = float(self._pos.value[column] - self._then[column])
-                claimed = float(self._vel.value[at]) * (self._clock_s - self._then_s)
+        count = len(self._pos.names)
+        same = self._same >= most
+        # The oldest kept sample stands behind the newest in the ring.
+        then = (self._samples + 1) % len(self._ring)
+        passed_s = self._clock_s - self._ring_s[then]
+        for column, at, name in self._pairs:
+            speed, moves = float(self._vel.value[at]), self._speed[at] > self._moving[at]
+            if same[column] and moves:
+                return self._words("position", name, f"while it moves at {speed:g}")
+            if same[count + at] and not same[column]:
+                moved = float(self._pos.value[column] - self._ring[then][column])
+                claimed = speed * passed_s
                 if abs(moved - claimed) > _DRIFT * abs(claimed) + self._jump_slack:
                     return self._words("velocity", name, f"while it moved by {moved:g}")
-        return None
-
-    def _all_frozen(self, same: np.ndarray, commanding: Callable[[], bool]) -> str | None:
-        if same.size and same.all() and commanding():
+        if same.all() and commanding():
             joint = (self._pos.names or self._vel.names)[0]
             return self._words("position", joint, "of it and all others, while commanded")
         return None
