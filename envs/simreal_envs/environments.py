@@ -8,8 +8,9 @@ from simreal.domains.gym_env import SimEnv
 from simreal.errors import unknown_name
 from simreal_envs import robots
 from simreal_envs.domains import domain as named_domain
+from simreal_envs.tasks.acrobot import Acrobot
 from simreal_envs.tasks.bullet_locomotion import HalfCheetahBullet, HopperBullet, Walker2DBullet
-from simreal_envs.tasks.double_pendulum import Acrobot, Pendubot
+from simreal_envs.tasks.double_pendulum import Pendubot
 from simreal_envs.tasks.pendulum import PendulumSwingUp
 
 _MAKERS: tuple[tuple[Callable[[], Task], str], ...] = (

@@ -83,6 +83,8 @@ class Task(ABC):
         contacts: Links whose contact flag the task reads.
         ground: Whether the world has a ground plane.
         robot_names: Robots this task is written for.
+        normalize: Whether policies may normalize observations by their own statistics; no where the
+            terms are scaled so that their proportions matter.
     """
 
     name: str = ""
@@ -98,6 +100,7 @@ class Task(ABC):
     contacts: tuple[str, ...] = ()
     ground: bool = False
     robot_names: tuple[str, ...] = ()
+    normalize: bool = True
 
     @abstractmethod
     def observation(self, robot: Robot) -> tuple[Term, ...]:

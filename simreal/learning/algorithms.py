@@ -11,6 +11,7 @@ import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from simreal.core.task import Task
 from simreal.domains import SimVecEnv
 from simreal.errors import ConfigError, unknown_name
 from simreal.learning.actor_critic import Memory, SimPolicy
@@ -28,7 +29,7 @@ class AlgorithmSettings(ABC):
         extractor: Widths of the feature extractor's layers.
         head: Widths of the head's hidden layers.
         activation: `tanh`, `relu` or `elu`.
-        normalize: Whether the policy normalizes observations.
+        normalize: Whether the policy normalizes observations, where the task allows it.
         learning_rate: Learning rate at the beginning.
         final_learning_rate: Learning rate at the end; as at the beginning if None.
         gamma: Discount factor.
@@ -78,13 +79,17 @@ class AlgorithmSettings(ABC):
         last = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
         return linear_schedule(self.learning_rate, last)
 
-    def network(self) -> dict[str, Any]:
-        """Return SB3's `policy_kwargs`."""
+    def network(self, task: Task) -> dict[str, Any]:
+        """Return SB3's `policy_kwargs`.
+
+        Args:
+            task: What is learned.
+        """
         return policy_kwargs(
             extractor=self.extractor,
             head=self.head,
             activation=self.activation,
-            normalize=self.normalize,
+            normalize=self.normalize and task.normalize,
         )
 
     def face(self, sim: SimVecEnv) -> SB3VecEnv:
@@ -154,10 +159,14 @@ class PPOSettings(AlgorithmSettings):
             env: The source or target worlds.
             seed: Seed of network and minibatches.
         """
-        return PPO("MlpPolicy", env, seed=seed, device="cpu", **self.arguments())
+        return PPO("MlpPolicy", env, seed=seed, device="cpu", **self.arguments(env.sim.task))
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what SB3's PPO takes."""
+    def arguments(self, task: Task) -> dict[str, Any]:
+        """Return what SB3's PPO takes.
+
+        Args:
+            task: What is learned.
+        """
         return {
             "learning_rate": self.schedule,
             "n_steps": self.num_steps,
@@ -170,7 +179,7 @@ class PPOSettings(AlgorithmSettings):
             "vf_coef": self.vf_coef,
             "max_grad_norm": self.max_grad_norm,
             "target_kl": self.target_kl,
-            "policy_kwargs": self.network() | {"log_std_init": self.log_std_init},
+            "policy_kwargs": self.network(task) | {"log_std_init": self.log_std_init},
         }
 
 
@@ -234,7 +243,7 @@ class TorchPPOSettings(PPOSettings):
             env: The source or target worlds.
             seed: Seed of network and minibatches.
         """
-        arguments: dict[str, Any] = self.arguments()
+        arguments: dict[str, Any] = self.arguments(env.sim.task)
         policy: Any = "MlpPolicy"
         if self.memory or self.privileged:
             policy = SimPolicy
@@ -242,7 +251,10 @@ class TorchPPOSettings(PPOSettings):
         if self.memory:
             arguments["policy_kwargs"] |= {
                 "features_extractor_class": Memory,
-                "features_extractor_kwargs": {"hidden": self.memory, "normalize": self.normalize},
+                "features_extractor_kwargs": {
+                    "hidden": self.memory,
+                    "normalize": self.normalize and env.sim.task.normalize,
+                },
             }
         return TorchPPO(
             policy,
@@ -307,7 +319,7 @@ class SACSettings(AlgorithmSettings):
             env: The source or target worlds.
             seed: Seed of network, replay and exploration.
         """
-        kwargs = self.network()
+        kwargs = self.network(env.sim.task)
         kwargs["net_arch"] = {"pi": list(self.head), "qf": list(self.head)}
         return SAC(
             "MlpPolicy",

@@ -50,26 +50,3 @@ class Pendubot(DoublePendulumSwingUp):
             speed_scale: Velocity of each joint that reads as 1 (J) [rad/s].
         """
         super().__init__(torque_nm=torque_nm, explore=explore, speed_scale=speed_scale)
-
-
-class Acrobot(DoublePendulumSwingUp):
-    """Drive the elbow, leave the shoulder passive."""
-
-    name = "acrobot"
-    driven = "elbow"
-
-    def __init__(
-        self,
-        *,
-        torque_nm: float = 6.0,
-        explore: float = 0.33,
-        speed_scale: tuple[float, ...] = (10.0, 15.0),
-    ) -> None:
-        """Set the torque limit of 6 Nm of the published benchmark.
-
-        Args:
-            torque_nm: Torque at action 1 [Nm].
-            explore: Share of the training episodes that begin at a random state.
-            speed_scale: Velocity of each joint that reads as 1 (J) [rad/s].
-        """
-        super().__init__(torque_nm=torque_nm, explore=explore, speed_scale=speed_scale)

@@ -38,7 +38,7 @@ class SwingUp(Task):
     tick_s = 0.002
     episode_s = 10.0
     train_episode_s = 5.0
-    reward_names = ("height", "upright", "speed", "effort", "smoothness")
+    reward_names: tuple[str, ...] = ("height", "upright", "speed", "effort", "smoothness")
     success_window_s = (8.0, 10.0)
     history = 3
 
