@@ -13,6 +13,7 @@ from simreal.learning.algorithms import (
     TorchPPOSettings,
     single_thread,
 )
+from simreal.learning.policy import normalizers
 from simreal.learning.torch_ppo import TorchPPO
 from simreal.learning.vec_env import SB3VecEnv
 
@@ -93,6 +94,25 @@ def test_settings_reach_the_algorithm(
     assert (type(ppo), type(fast)) == (PPO, TorchPPO)
     assert (sac.tau, sac.learning_starts) == (0.02, 40)
     assert torch.exp(sac.log_ent_coef).item() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "torch_ppo", "sac"])
+def test_a_task_can_forbid_the_normalizer(
+    toy_robot: Any,
+    toy_task: Any,
+    toy_domain: Callable[..., Any],
+    toy_algo: Callable[..., Any],
+    algo: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env = SB3VecEnv(SimVecEnv(toy_robot, toy_task, toy_domain(), 4))
+    try:
+        assert normalizers(toy_algo(algo).build(env, 0).policy)
+        assert not normalizers(toy_algo(algo, normalize=False).build(env, 0).policy)
+        monkeypatch.setattr(toy_task, "normalize", False)
+        assert not normalizers(toy_algo(algo).build(env, 0).policy)
+    finally:
+        env.close()
 
 
 def test_one_seed_gives_one_network(
