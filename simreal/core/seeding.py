@@ -74,6 +74,7 @@ class NoiseBlocks:
         *,
         uniform: bool,
         block: int = 128,
+        first_world: int = 0,
     ) -> None:
         """Allocate one block per world.
 
@@ -84,7 +85,9 @@ class NoiseBlocks:
             stream: Purpose.
             uniform: Uniform on [0, 1) if true, else standard normal.
             block: Steps per block.
+            first_world: Index of the first of the N worlds in the whole batch.
         """
+        self.first_world = first_world
         self.seed, self.stream, self.uniform, self.block = seed, stream, uniform, block
         self._values = np.zeros((num_worlds, block, width))
         self._tags = np.full((num_worlds, 2), -1, dtype=np.int64)  # episode, block held
@@ -110,7 +113,7 @@ class NoiseBlocks:
         self._tags[:] = -1
 
     def _fill(self, world: int, episode: int, block: int) -> None:
-        rng = generator(self.seed, world, episode, self.stream, block)
+        rng = generator(self.seed, self.first_world + world, episode, self.stream, block)
         shape = self._values.shape[1:]
         self._values[world] = rng.random(shape) if self.uniform else rng.standard_normal(shape)
         self._tags[world] = (episode, block)

@@ -29,6 +29,7 @@ class CommandLine:
         tick_s: float,
         max_delay_s: float,
         seed: int,
+        first_world: int = 0,
     ) -> None:
         """Allocate the ring of past commands.
 
@@ -40,6 +41,7 @@ class CommandLine:
             tick_s: Length of a tick [s].
             max_delay_s: Largest delay that will be set [s].
             seed: Seed of the torque noise.
+            first_world: Index of the first world in the whole batch.
         """
         self.ticks, self.tick_s, self.period_s = ticks, tick_s, ticks * tick_s
         self._idle, self._driven = idle, driven
@@ -50,7 +52,11 @@ class CommandLine:
         self._worlds = np.arange(num_worlds)
         self._age = np.zeros((ticks, num_worlds), dtype=np.intp)
         self._weight = np.zeros((ticks, num_worlds, 1))
-        self._noise = NoiseBlocks(seed, num_worlds, driven.size, Stream.ACTUATION, uniform=False)
+        self._noise = NoiseBlocks(
+            *(seed, num_worlds, driven.size, Stream.ACTUATION),
+            uniform=False,
+            first_world=first_world,
+        )
         self._noise_std: np.ndarray | None = None
 
     def configure(self, delay_s: np.ndarray, noise_std: np.ndarray) -> None:

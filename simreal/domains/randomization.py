@@ -125,6 +125,7 @@ class Sampler:
         fixed: Mapping[str, Any],
         num_worlds: int,
         seed: int,
+        first_world: int = 0,
     ) -> None:
         """Resolve the rules and check that every draw can be within the hard bounds.
 
@@ -134,6 +135,7 @@ class Sampler:
             fixed: Values of the domain that replace the nominal ones.
             num_worlds: N.
             seed: Seed of the run.
+            first_world: Index of the first world in the whole batch.
 
         Raises:
             ParameterError: A pattern matches nothing, a draw could be out of bounds, or a factor
@@ -142,7 +144,7 @@ class Sampler:
         self.rules = randomization.resolve(specs)
         self.specs = specs
         self.num_worlds = num_worlds
-        self.seed = seed
+        self.seed, self.first_world = seed, first_world
         self.base = {
             name: np.asarray(fixed.get(name, specs[name].nominal), dtype=np.float64).reshape(-1)
             for name in self.rules
@@ -175,7 +177,13 @@ class Sampler:
             stream: Purpose of the random numbers.
         """
         for world in np.flatnonzero(mask).tolist():
-            at = (self.seed, world, int(episode[world]), stream, int(block[world]))
+            at = (
+                self.seed,
+                self.first_world + world,
+                int(episode[world]),
+                stream,
+                int(block[world]),
+            )
             for name in names:
                 rule, base = self.rules[name], self.base[name]
                 count = 1 if rule.mode == "scale" else base.size

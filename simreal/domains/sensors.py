@@ -22,7 +22,14 @@ class Sensors:
     """
 
     def __init__(
-        self, layout: State, *, ticks: int, tick_s: float, max_delay_s: float, seed: int
+        self,
+        layout: State,
+        *,
+        ticks: int,
+        tick_s: float,
+        max_delay_s: float,
+        seed: int,
+        first_world: int = 0,
     ) -> None:
         """Allocate buffers.
 
@@ -32,6 +39,7 @@ class Sensors:
             tick_s: Length of a tick [s].
             max_delay_s: Largest measurement delay that will be set [s].
             seed: Seed of the noise.
+            first_world: Index of the first world in the whole batch.
         """
         self.ticks, self.tick_s = ticks, tick_s
         self.measured = layout.like()
@@ -42,8 +50,9 @@ class Sensors:
         self.sample_tick: np.ndarray | None = None
         self._steps_back = np.zeros(layout.num_worlds, dtype=np.intp)
         worlds, width = layout.num_worlds, 2 * self._joints
-        self._noise = NoiseBlocks(seed, worlds, width, Stream.SENSING, uniform=False)
-        self._chance = NoiseBlocks(seed, worlds, 1, Stream.DROPOUT, uniform=True)
+        first = {"first_world": first_world}
+        self._noise = NoiseBlocks(seed, worlds, width, Stream.SENSING, uniform=False, **first)
+        self._chance = NoiseBlocks(seed, worlds, 1, Stream.DROPOUT, uniform=True, **first)
         self._std: np.ndarray | None = None
         self._bias: np.ndarray | None = None
         self._grid: np.ndarray | None = None

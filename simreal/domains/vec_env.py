@@ -73,6 +73,7 @@ class SimVecEnv:
         training: bool = False,
         stagger: bool | None = None,
         workers: int = 1,
+        first_world: int = 0,
     ) -> None:
         """Build the worlds; call `reset` before the first step.
 
@@ -86,6 +87,7 @@ class SimVecEnv:
             stagger: Whether the first episodes begin at random steps, so that worlds do not end
                 together; as `training` if None.
             workers: Processes that run the physics; results do not depend on it.
+            first_world: Index of the first world, where this is a part of a larger batch.
 
         Raises:
             ConfigError: Robot and task do not fit, or the batch is empty.
@@ -99,10 +101,13 @@ class SimVecEnv:
         check_robot(task, robot)
         self.robot, self.task, self.domain = robot, task, domain
         self.num_worlds, self.seed, self.training = num_worlds, check_seed(seed), training
+        self.first_world = first_world
         self.staggered = training if stagger is None else stagger
         self._specs = catalogue(robot)
         fixed = domain.fixed(robot)
-        self._sampler = Sampler(domain.randomization, self._specs, fixed, num_worlds, seed)
+        self._sampler = Sampler(
+            domain.randomization, self._specs, fixed, num_worlds, seed, first_world
+        )
         rules = self._sampler.rules
         self._engine_params = tuple(n for n in rules if self._specs[n].owner == "engine")
         self._changing = self._sampler.names("interval", "step")
@@ -176,7 +181,7 @@ class SimVecEnv:
         start = np.zeros(self.num_worlds, dtype=np.int64)
         if self.staggered and int(self.book.episode[0]) < 0:
             for world in range(self.num_worlds):
-                rng = generator(self.seed, world, 0, Stream.STAGGER)
+                rng = generator(self.seed, self.first_world + world, 0, Stream.STAGGER)
                 start[world] = rng.integers(0, self.book.limit)
         self._restart(self._all, start)
         self._ready = True
@@ -204,7 +209,8 @@ class SimVecEnv:
         worlds = np.flatnonzero(mask)
         draws = np.empty((worlds.size, self.task.num_draws))
         for row, world in enumerate(worlds.tolist()):
-            rng = generator(self.seed, world, int(self.book.episode[world]), Stream.INITIAL)
+            at = (self.first_world + world, int(self.book.episode[world]))
+            rng = generator(self.seed, *at, Stream.INITIAL)
             draws[row] = rng.random(self.task.num_draws)
         joint_pos, joint_vel = np.zeros((n, joints)), np.zeros((n, joints))
         explore = self.task.explore if self.training else 0.0
@@ -393,6 +399,11 @@ class SimVecEnv:
                 reason = "lost" if self._lost[world] else "diverged"
             episodes.append(self.book.summary(world, reason, self._sampler.values))
         return episodes
+
+    @property
+    def under_way(self) -> bool:
+        """Return whether a step was begun by `send` and not yet ended by `receive`."""
+        return self._sent
 
     # ------------------------------------------------------- checkpoint, close
 

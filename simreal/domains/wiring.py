@@ -68,6 +68,7 @@ class Wiring:
             tick_s=task.tick_s,
             max_delay_s=high["command_delay"],
             seed=sampler.seed,
+            first_world=sampler.first_world,
         )
         self.sensors = Sensors(
             layout,
@@ -75,6 +76,7 @@ class Wiring:
             tick_s=task.tick_s,
             max_delay_s=high["measurement_delay"],
             seed=sampler.seed,
+            first_world=sampler.first_world,
         )
         self.configure()
 
