@@ -428,8 +428,6 @@ def _check_provenance(manifest: Manifest) -> None:
     expect(origin.env_steps >= 0, "provenance.env_steps", "at least 0", origin.env_steps)
     if origin.parent is not None:
         _check_hash("provenance.parent", origin.parent)
-    if origin.config_sha256 is not None:
-        _check_hash("provenance.config_sha256", origin.config_sha256)
     for i, figure in enumerate(origin.evaluation):
         field = f"provenance.evaluation[{i}]"
         expect(figure.episodes >= 1, f"{field}.episodes", "at least 1", figure.episodes)

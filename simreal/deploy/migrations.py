@@ -62,7 +62,7 @@ def _from_1_0(content: dict[str, Any]) -> None:
     _add(content["network"], "network", recurrent=None, onnx=None)
     _add(content["action"], "action", hold="zero_order")
     _add(content["golden"], "golden", resets=[0])
-    _add(content["provenance"], "provenance", git_dirty=None, config_sha256=None, randomization={})
+    _add(content["provenance"], "provenance", randomization={})
     measured = {
         joint
         for signal in content["signals"]

@@ -411,8 +411,6 @@ class Provenance:
         env_steps: Environment steps of the training.
         versions: Package to version.
         git_commit: Revision of the code, if known.
-        git_dirty: Whether the code had changes beside it, if known.
-        config_sha256: Hash of the composed configuration, if known.
         randomization: Dynamics parameter to the distribution it was drawn from, in words.
         evaluation: What was measured.
         parent: Hash of the manifest of the policy it was transferred from.
@@ -425,8 +423,6 @@ class Provenance:
     env_steps: int
     versions: dict[str, str]
     git_commit: str | None = None
-    git_dirty: bool | None = None
-    config_sha256: str | None = None
     randomization: dict[str, str] = field(default_factory=dict)
     evaluation: tuple[Evaluation, ...] = ()
     parent: str | None = None

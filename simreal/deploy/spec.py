@@ -6,7 +6,7 @@ hashes and tables are computed from that, so that nobody types them a second tim
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,7 @@ from simreal.errors import BundleError
 WEIGHTS_FILE = "weights.safetensors"
 GOLDEN_FILE = "golden.safetensors"
 TRAINING_FILE = "training.safetensors"
+STALE_HOLD_STEPS = 2
 _MEAN, _VAR = "normalizer.mean", "normalizer.var"
 _LSTM = ("lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.bias_ih_l0", "lstm.bias_hh_l0")
 
@@ -118,7 +119,7 @@ class BundleSpec:
     start_pose_max_error: float | None = None
     blend_in_s: float = 0.0
     tilt_max_rad: float | None = None
-    stale_hold_steps: int = 2
+    stale_hold_steps: int = STALE_HOLD_STEPS
     hold: Literal["zero_order", "linear"] = "zero_order"
     license: str | None = None
     lstm: Lstm | None = None
@@ -195,6 +196,22 @@ def build(spec: BundleSpec) -> tuple[Manifest, dict[str, bytes]]:
         provenance=spec.provenance,
     )
     return manifest, {name: data for name, (_, data) in members.items()}
+
+
+def with_golden(manifest: Manifest, golden: Golden) -> tuple[Manifest, bytes]:
+    """Return a manifest with other golden vectors, and the content of their file.
+
+    Args:
+        manifest: The manifest.
+        golden: What was recorded.
+    """
+    from safetensors.numpy import save
+
+    data = save(_golden_tensors(golden))
+    name = manifest.golden.file
+    file = FileEntry(bytes=len(data), sha256=_hash(data), role="golden")
+    entry = replace(manifest.golden, steps=len(golden.output), resets=golden.resets)
+    return replace(manifest, files={**manifest.files, name: file}, golden=entry), data
 
 
 def _weight_tensors(spec: BundleSpec) -> dict[str, np.ndarray]:

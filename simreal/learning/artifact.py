@@ -7,7 +7,7 @@ history right.
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,13 +26,17 @@ from simreal.deploy import (
     Lstm,
     Normalizer,
     Provenance,
+    SignalEntry,
     TrainedLatency,
+    joint_signals,
     load_bundle,
     write_bundle,
 )
+from simreal.deploy.bundle import read_members
 from simreal.deploy.manifest import Activation
+from simreal.deploy.spec import STALE_HOLD_STEPS, with_golden
+from simreal.deploy.writer import publish
 from simreal.domains import Domain, SimVecEnv
-from simreal.domains.rollout import Act
 from simreal.errors import BundleError
 from simreal.learning.normalizer import EPSILON, LIMIT
 
@@ -95,6 +99,7 @@ def save_policy(path: Path, trained: Trained) -> Path:
         name=trained.name,
         robot=trained.robot,
         terms=task.observation(trained.robot),
+        signals=_signals(trained.robot, task),
         actions=task.action(trained.robot),
         layers=layers,
         normalizer=normalizer,
@@ -102,7 +107,12 @@ def save_policy(path: Path, trained: Trained) -> Path:
         control_period_s=task.control_period_s,
         tick_s=task.tick_s,
         trained_latency=_latency(trained.domain, trained.robot),
-        golden=_record(trained, network_of(trained.state, trained.activation)),
+        golden=record_golden(
+            trained.robot,
+            trained.task,
+            trained.domain,
+            network_of(trained.state, trained.activation),
+        ),
         lstm=lstm_of(trained.state),
         provenance=Provenance(
             algo=trained.algo,
@@ -112,6 +122,7 @@ def save_policy(path: Path, trained: Trained) -> Path:
             env_steps=trained.env_steps,
             versions=_versions(),
             git_commit=trained.git_commit,
+            randomization=_randomized(trained.domain),
             evaluation=trained.evaluation,
             parent=trained.parent,
         ),
@@ -214,7 +225,7 @@ def network_of(state: Mapping[str, torch.Tensor], activation: str) -> Network:
     return Network(layers, normalizer_of(state), squash=squash, lstm=lstm_of(state))
 
 
-def act_of(bundle: Bundle) -> Act:
+def act_of(bundle: Bundle) -> Network:
     """Return the batch form of a bundle's policy."""
     squash = bundle.manifest.network.squash == "tanh"
     return Network(bundle.layers, bundle.normalizer, squash=squash, lstm=bundle.lstm)
@@ -317,12 +328,18 @@ def lstm_of(state: Mapping[str, torch.Tensor]) -> Lstm | None:
     return Lstm(**{name: array.astype(np.float32) for name, array in arrays.items()})
 
 
-def _record(trained: Trained, network: Network) -> Golden:
+def record_golden(robot: Robot, task: Task, domain: Domain, network: Network) -> Golden:
     """Run two episodes in the training domain and keep what went in and out.
 
     The second one shows that nothing of the first is left. No end of an episode is a reset.
+
+    Args:
+        robot: The robot.
+        task: The task.
+        domain: The training domain.
+        network: The actor, at the beginning of an episode.
     """
-    env = SimVecEnv(trained.robot, trained.task, trained.domain, 1)
+    env = SimVecEnv(robot, task, domain, 1)
     try:
         rows: dict[str, list[np.ndarray]] = {"observation": [], "output": [], "command": []}
         signals: dict[str, list[np.ndarray]] = {name: [] for name in env.signals}
@@ -369,6 +386,61 @@ def _latency(domain: Domain, robot: Robot) -> TrainedLatency:
     return TrainedLatency(
         measurement_s=spans["measurement_delay"], command_s=spans["command_delay"]
     )
+
+
+def record_again(path: Path, bundle: Bundle, robot: Robot, task: Task, domain: Domain) -> Path:
+    """Write a bundle in the present schema, with golden vectors that are recorded anew.
+
+    Weights, and whatever else is a claim about the training, stay as they are; a controller may
+    bear stale signals as long as with a bundle that is new.
+
+    Args:
+        path: The folder to create, or that of the bundle.
+        bundle: A bundle of that robot, task and domain; it may be of an earlier schema.
+        robot: The robot.
+        task: The task.
+        domain: The training domain.
+
+    Returns:
+        `path`.
+
+    Raises:
+        BundleError: It is of another domain, or does not reproduce its golden vectors.
+    """
+    origin = bundle.manifest.provenance
+    if origin.source_domain != domain.name:
+        raise BundleError(
+            f"bundle '{bundle.path}' was trained in '{origin.source_domain}', and '{domain.name}' "
+            "was given; golden vectors come from the training domain"
+        )
+    golden = record_golden(robot, task, domain, act_of(bundle))
+    manifest, data = with_golden(bundle.manifest, golden)
+    manifest = replace(
+        manifest,
+        provenance=replace(origin, randomization=_randomized(domain)),
+        safety=replace(manifest.safety, stale_hold_steps=STALE_HOLD_STEPS),
+    )
+    return publish(path, manifest, {**read_members(bundle), manifest.golden.file: data})
+
+
+def _signals(robot: Robot, task: Task) -> tuple[SignalEntry, ...]:
+    """Return what a robot must supply: its joints, and what the task's observation reads beside."""
+    others = task.signals(robot).items()
+    return (
+        *joint_signals(robot),
+        *(
+            SignalEntry(name=name, kind="other", elements=spec.elements, units=spec.units)
+            for name, spec in others
+        ),
+    )
+
+
+def _randomized(domain: Domain) -> dict[str, str]:
+    """Return in words what each randomized parameter is drawn from."""
+    return {
+        name: f"{rule.mode} {rule.distribution!r}, {rule.when}"
+        for name, rule in domain.randomization.flat.items()
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -115,7 +115,12 @@ RICH = (
         history=2,
         order="newest_first",
     ),
-    Term(name="turn", source="joint_pos", elements=("elbow",), ops=(Op("wrap"), Op("cos"))),
+    Term(
+        name="turn",
+        source="joint_pos",
+        elements=("elbow",),
+        ops=(Op("wrap"), Op("cos"), Op("lag", (2.0,))),
+    ),
     Term(name="last", source=LAST_ACTION, elements=("elbow", "shoulder"), history=2, fill="zero"),
 )
 ACTIONS = (

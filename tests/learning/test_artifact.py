@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from simreal.core.distributions import Normal, Uniform
-from simreal.deploy import Evaluation, NumpyPolicy, check_bundle, load_bundle
+from simreal.deploy import Evaluation, NumpyPolicy, check_bundle, load_bundle, replay
+from simreal.deploy.c_policy import CPolicy
+from simreal.deploy.onnx_policy import OnnxPolicy
 from simreal.domains import Actuation, Randomization, SimVecEnv
 from simreal.domains.randomization import Randomized
 from simreal.errors import BundleError
@@ -92,7 +94,10 @@ def test_the_numpy_runtime_gives_the_commands_of_the_training_environment(
     outcome, description = trained(algo, **network)
     act = Acting(outcome.model.policy)
     outcome.model.policy.load_state_dict(outcome.state)
-    runtime = NumpyPolicy(load_bundle(save_policy(tmp_path / "toy.policy", description)))
+    bundle = load_bundle(save_policy(tmp_path / "toy.policy", description))
+    for make in (CPolicy, OnnxPolicy):  # two episodes that the training code recorded
+        assert max(replay(bundle, make(bundle)).values()) < 1e-5
+    runtime = NumpyPolicy(bundle)
     env = SimVecEnv(description.robot, description.task, description.domain, 1)
     try:
         obs = env.reset(77)
