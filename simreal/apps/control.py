@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from simreal.deploy import Bundle, Controller, LoopReport, NumpyPolicy, load_bundle
+from simreal.deploy import Bundle, Controller, EventLog, LoopReport, NumpyPolicy, load_bundle
 from simreal.deploy.policy import Policy
 from simreal.deploy.realtime import RealTime
 from simreal.deploy.settings import ControlSettings
@@ -47,6 +47,7 @@ class ControlOptions:
         tolerance: Largest relative error of the measured rate; the default if None.
         watchdog: Whether another process watches this one.
         output: File for the report; it is printed in any case.
+        log: File for every event and step, which `simreal replay` shows; it must not exist.
     """
 
     policy: str
@@ -62,6 +63,7 @@ class ControlOptions:
     tolerance: float | None = None
     watchdog: bool = True
     output: str | None = None
+    log: str | None = None
 
 
 def main(args: list[str]) -> int:
@@ -131,6 +133,7 @@ def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
             watchdog=_watchdog(options, client, stack),
             without_watchdog=not options.watchdog,
             real_time=_real_time(options),
+            log=stack.enter_context(EventLog(options.log)) if options.log else None,
         )
         controller.arm()
         print(

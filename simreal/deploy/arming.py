@@ -15,7 +15,7 @@ from simreal.deploy.bundle import Bundle
 from simreal.deploy.check import replay
 from simreal.deploy.intake import SignalIntake
 from simreal.deploy.manifest import Manifest
-from simreal.deploy.policy import Policy
+from simreal.deploy.policy import Policy, PolicyBase
 from simreal.deploy.settings import ControlSettings
 from simreal.deploy.watchdog import Watchdog
 from simreal.errors import BundleError
@@ -52,14 +52,15 @@ def robot_problems(
     return problems
 
 
-def self_test_problems(bundle: Bundle) -> list[str]:
-    """Return where the golden answers are not given on this machine.
+def self_test_problems(bundle: Bundle, policy: Policy) -> list[str]:
+    """Return where the golden answers are not given on this machine, by the runtime that will run.
 
     Args:
         bundle: The policy.
+        policy: The runtime; it has to be bound afterwards.
     """
     try:
-        replay(bundle)
+        replay(bundle, policy if isinstance(policy, PolicyBase) else None)
     except BundleError as error:
         return [str(error)]
     return []

@@ -84,6 +84,9 @@ class Controller:
             dead_man: Gives when the operator last held the switch, on the same clock [s].
             real_time: What to ask the system for while running.
             log: Where every event and step goes.
+
+        Raises:
+            ArmError: The runtime is of another bundle.
         """
         self.bundle, self.robot, self.manifest = bundle, robot, bundle.manifest
         self._live = clock is time.monotonic
@@ -93,6 +96,11 @@ class Controller:
         self.settings = settings
         self._clock, self._sleep, self._robot_period_s = clock, sleep, period_s
         self._policy = NumpyPolicy(bundle) if policy is None else policy
+        if self._policy.manifest != bundle.manifest:
+            raise ArmError(
+                f"runtime: expected one of the bundle '{bundle.manifest.name}', found one of "
+                f"another, '{self._policy.manifest.name}'"
+            )
         self._watchdog, self._without_watchdog = watchdog, without_watchdog
         self._dead_man, self._real_time, self._log = dead_man, real_time, log
         self._fast = real_time is not None and real_time.priority is not None
@@ -140,7 +148,7 @@ class Controller:
         interface = self.robot.interface
         self._refuse(
             arming.robot_problems(self.manifest, self.settings, interface, self._robot_period_s)
-            + arming.self_test_problems(self.bundle)
+            + arming.self_test_problems(self.bundle, self._policy)
         )
         self._refuse(arming.timing_problems(self._policy, self.bundle, self.settings))
         self._policy.bind([joint["name"] for joint in interface["joints"]])
@@ -455,6 +463,9 @@ class Controller:
         """Send the filter's command; a robot that cannot be reached is a fault."""
         values = self._filter.by_name()
         if self.state in COMMANDING and now_s - self._intake.time_s > self._trained_s:
+            if self._counts["latency beyond training"] == 0:
+                found_s = now_s - self._intake.time_s
+                self._event("latency beyond training", trained_s=self._trained_s, found_s=found_s)
             self._counts["latency beyond training"] += 1
         command = Command(
             epoch=self._epoch,

@@ -14,6 +14,7 @@ from simreal.deploy import (
     Bundle,
     BundleSpec,
     Controller,
+    NumpyPolicy,
     Signals,
     joint_signals,
     load,
@@ -339,6 +340,19 @@ def test_a_policy_that_is_too_slow_here(
     message = _refusal(controller)
     assert "time of a policy step: expected less than 4 ms in 99.9% of 20 steps, found 4" in message
     make_controller(bundle, fake, changes={"probe_steps": 20, "deadline_s": 0.0041}).arm()
+
+
+def test_a_runtime_of_another_bundle(bundle: Bundle, body_bundle: Bundle, fake: FakeRobot) -> None:
+    with pytest.raises(ArmError, match="runtime: expected one of the bundle 'arm-test', found one"):
+        make_controller(bundle, fake, policy=NumpyPolicy(body_bundle))
+
+
+def test_a_runtime_that_answers_otherwise(bundle: Bundle, fake: FakeRobot) -> None:
+    """The runtime that will run is the one that is tested."""
+    policy = NumpyPolicy(bundle)
+    policy._network.rows[-1][-1, 0] += 0.01
+    message = _refusal(make_controller(bundle, fake, policy=policy))
+    assert "golden replay, output at step 0, action[shoulder]: expected" in message
 
 
 def test_no_watchdog_must_be_said(bundle: Bundle, fake: FakeRobot) -> None:

@@ -13,8 +13,20 @@ import numpy as np
 import pytest
 
 from simreal.core.robot import Robot
-from simreal.deploy import Bundle, Command, Mode, Signals, State, load
-from simreal.deploy.eventlog import EventLog
+from simreal.deploy import (
+    Bundle,
+    BundleSpec,
+    Command,
+    EventLog,
+    Mode,
+    Signals,
+    State,
+    TrainedLatency,
+    Verdict,
+    load,
+    read_log,
+    write_bundle,
+)
 from tests.deploy.fake_robot import MULTIPLE, PERIOD, TICK, FakeRobot, changed, make_controller
 
 AT = 0.2  # when the fault begins [s]
@@ -221,6 +233,28 @@ def _late_once(fake: FakeRobot, periods: int) -> Sense:
     return sense
 
 
+@pytest.mark.parametrize(("periods", "warns"), [(1, False), (2, True)])
+def test_latency_beyond_what_was_trained_is_told(
+    periods: int,
+    warns: bool,
+    make_spec: Callable[..., BundleSpec],
+    fake: FakeRobot,
+    tmp_path: Path,
+) -> None:
+    """Trained with up to 11 ms of commands and 5 ms of measurements."""
+    latency = TrainedLatency(command_s=(0.0, 0.011), measurement_s=(0.0, 0.005))
+    spec = make_spec(trained_latency=latency)
+    with EventLog(tmp_path / "run.log", process=False) as log:
+        controller = make_controller(load(write_bundle(tmp_path / "p", spec)), fake, log=log)
+        controller.arm()
+        fake.sense = late(fake, periods)
+        report = controller.run(LAST)
+    assert report.fault is None
+    assert (report.counts["latency beyond training"] > 0) is warns
+    told = [e for e in read_log(tmp_path / "run.log").events if e["event"].startswith("latency")]
+    assert len(told) == warns
+
+
 def test_a_frozen_velocity_is_seen_by_the_way_that_it_claims(
     bundle: Bundle, fake: FakeRobot
 ) -> None:
@@ -276,15 +310,9 @@ def test_commands_that_are_lost_doubled_or_overtaken_are_dropped_by_the_gate(
     fake.carry = carry
     report = controller.run(1.0)
     assert report.fault is None
-    assert fake.gate.counts[_verdict("OLD_SEQ")] > 100
+    assert fake.gate.counts[Verdict.OLD_SEQ] > 100
     seqs = [c.seq for _, c in fake.applied if c.mode is Mode.RUN]
     assert seqs == sorted(seqs)
-
-
-def _verdict(name: str) -> Any:
-    from simreal.deploy import Verdict
-
-    return Verdict[name]
 
 
 def test_a_command_that_no_successor_follows_lives_10_ms(bundle: Bundle, fake: FakeRobot) -> None:

@@ -143,7 +143,7 @@ def test_1000_orders_give_the_same_commands_by_name(
     bundle: Bundle, chain: Robot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The golden replay at each arming is the same each time, and most of the work.
-    monkeypatch.setattr("simreal.deploy.arming.replay", lambda bundle: {})
+    monkeypatch.setattr("simreal.deploy.arming.replay", lambda bundle, policy: {})
     rng = np.random.default_rng(0)
     expected = _run(bundle, chain, np.arange(12), np.arange(10))
     assert all(len({command[name] for command in expected}) > 5 for name in DRIVEN)
