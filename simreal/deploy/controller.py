@@ -8,7 +8,6 @@ and latches the first fault: from then on the joints are damped until a person c
 Its protections are no certified functional safety: an emergency stop belongs at hand.
 """
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ import numpy as np
 from simreal.deploy import arming
 from simreal.deploy.blackbox import BlackBox
 from simreal.deploy.bundle import Bundle
+from simreal.deploy.deciding import Decider
 from simreal.deploy.decode import one_line
 from simreal.deploy.eventlog import EventLog
 from simreal.deploy.intake import SignalIntake
@@ -28,7 +28,7 @@ from simreal.deploy.runtime import NumpyPolicy
 from simreal.deploy.safety import CommandFilter
 from simreal.deploy.settings import ControlSettings
 from simreal.deploy.states import COMMANDING, STOPPED, State, StateMachine
-from simreal.deploy.timing import LoopReport, LoopTimer, RateMonitor
+from simreal.deploy.timing import LoopReport, LoopTimer, Pace
 from simreal.deploy.watchdog import Watchdog, time_to_damping_s
 from simreal.errors import ArmError
 
@@ -111,7 +111,6 @@ class Controller:
         self._epoch, self._robot_epoch, self._seq = 0, 0, 0
         latency = self.manifest.timing.trained_latency
         self._trained_s = latency.command_s[1] + latency.measurement_s[1] + settings.tick_s
-        self._max_gap_s = settings.max_gap_periods * settings.period_s
         self._max_stale_s = settings.max_stale_periods * settings.period_s
         self._lay_out()
 
@@ -188,14 +187,15 @@ class Controller:
         begin = self._clock()
         self._machine.settle()
         with _quiet_numbers():
-            problem = self._pace(begin) or self._guards(begin) or self._observe()
+            problem = self._pace.problem(begin) or self._guards(begin) or self._observe()
             if problem is not None:
                 self._machine.stop(one_line(problem), latch=True)
             mode = self._command(begin)
         now = self._clock()
-        if now - begin > self._max_gap_s and mode is not Mode.DAMP:
+        gap = self._pace.gap("in a cycle", now - begin)
+        if gap is not None:
             # The process was stopped in between: what was decided is of another time.
-            self._machine.stop(self._gap("in a cycle", now - begin), latch=True)
+            self._machine.stop(gap, latch=True)
             mode = self._damp()
         values = self._send(mode, now)
         self.timer.record(begin, now)
@@ -284,17 +284,13 @@ class Controller:
         self._intake = SignalIntake(manifest, self._policy.elements, settings)
         self._filter = CommandFilter(manifest, settings, self._intake)
         self.timer = LoopTimer(settings.tick_s, settings.overrun, settings.deadline)
-        window = settings.rate_window * settings.actuator_multiple
-        self._rate = RateMonitor(settings.tick_s, window, settings.rate_tolerance)
+        self._pace = Pace(settings)
         self._counts = {"degraded ticks": 0, "latency beyond training": 0}
-        size = len(manifest.robot.actuators)
-        self._from, self._to, self._target = np.zeros(size), np.zeros(size), np.zeros(size)
-        self._index, self._period = 0, -1
-        self._go, self._begun = True, False
+        self._decider = Decider(self._policy, settings, self._intake, len(manifest.robot.actuators))
+        self._index, self._go = 0, True
         self._share = self._late_s = 0.0
         self._blended = 0
         self._blend_ticks = round(settings.blend_in_s / settings.tick_s)
-        self._last_begin = -math.inf
         self._resume = State.RUN
 
     def _arm_on_signals(self) -> None:
@@ -327,23 +323,6 @@ class Controller:
     def _refuse_unarmed(self) -> None:
         if self.state in (State.INIT, State.BOUND):
             raise ArmError(f"policy '{self.manifest.name}' is not armed; call arm() first")
-
-    def _pace(self, begin_s: float) -> str | None:
-        """Return what is wrong with the time, if anything."""
-        before, self._last_begin = self._last_begin, begin_s
-        if not begin_s >= before:
-            return (
-                f"clock: expected at least {before:.6f} s, found {begin_s:.6f} s; it was set back"
-            )
-        if begin_s - before > self._max_gap_s and before > -math.inf:
-            return self._gap("between two cycles", begin_s - before)
-        return self._rate.problem(begin_s)
-
-    def _gap(self, where: str, found_s: float) -> str:
-        return (
-            f"time {where}: expected at most {self._max_gap_s:g} s, found {found_s:.4g} s; the "
-            "process was stopped, or the clock set forward"
-        )
 
     def _guards(self, begin_s: float) -> str | None:
         """Ask watchdog and operator; return a problem, if there is one."""
@@ -395,7 +374,10 @@ class Controller:
             return Mode.HOLD
         if self.state is State.HOLD:
             self._take_over()
-        problem = self._decide(begin_s) or self._filter.apply(self._between(), self._share)
+        if self.state is State.BLEND:
+            self._blend()
+        problem = self._decider.ask(self._index, begin_s, self._box)
+        problem = problem or self._filter.apply(self._decider.target(self._index), self._share)
         if problem is not None:
             self._machine.stop(one_line(problem), latch=True)
             return self._damp()
@@ -419,45 +401,16 @@ class Controller:
     def _take_over(self) -> None:
         """Begin an episode of the policy, blended in from holding."""
         self._filter.begin()
-        self._begun, self._period, self._blended = False, -1, 0
+        self._decider.begin()
+        self._blended = 0
         self._machine.to(State.BLEND)
 
-    def _decide(self, begin_s: float) -> str | None:
-        """Ask the policy if its period has come; return why its answer cannot be used."""
-        period = self._index // self.settings.actuator_multiple
-        if period == self._period and self._begun:
-            return None
-        self._period = period
-        first = not self._begun
-        try:
-            answer = (self._policy.reset if first else self._policy.step)(self._intake.values)
-        except Exception as error:  # whatever a runtime gives, the joints must still be damped
-            return f"the policy failed: {type(error).__name__}: {error}"
-        self._begun = True
-        output = self._policy.output
-        if not math.isfinite(np.dot(output, output)) and not np.isfinite(output).all():
-            return f"network output: expected finite numbers, found {output.tolist()}"
-        self._from[:] = answer if first else self._to
-        self._to[:] = answer
-        if self._box is not None:
-            self._box.decision(begin_s, first, self._intake, self._policy, answer)
-        return None
-
-    def _between(self) -> np.ndarray:
-        """Return the command between two answers of the policy, and move the blend on (A)."""
-        if self.state is State.BLEND:
-            self._blended += 1
-            self._share = min(self._blended / max(self._blend_ticks, 1), 1.0)
-            if self._share >= 1.0:
-                self._machine.to(State.RUN)
-        multiple = self.settings.actuator_multiple
-        if self.settings.interpolation == "none" or multiple == 1:
-            return self._to
-        part = (self._index % multiple + 1) / multiple
-        np.subtract(self._to, self._from, out=self._target)
-        self._target *= part
-        self._target += self._from
-        return self._target
+    def _blend(self) -> None:
+        """Let the policy take over by one more step."""
+        self._blended += 1
+        self._share = min(self._blended / max(self._blend_ticks, 1), 1.0)
+        if self._share >= 1.0:
+            self._machine.to(State.RUN)
 
     def _send(self, mode: Mode, now_s: float) -> dict[str, float]:
         """Send the filter's command; a robot that cannot be reached is a fault."""

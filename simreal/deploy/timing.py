@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simreal.deploy.settings import Overrun
+from simreal.deploy.settings import ControlSettings, Overrun
 
 _SLACK = 1e-6  # of a period: rounding of the clock, not lateness
 _KEPT = 100_000
@@ -210,4 +210,49 @@ class RateMonitor:
         return (
             f"control rate: expected {1.0 / self._period_s:g} Hz within "
             f"{100.0 * self._tolerance:g} %, found {found:.4g} Hz over {self._window} cycles"
+        )
+
+
+class Pace:
+    """Judge the time of every cycle: clock, gaps, rate."""
+
+    def __init__(self, settings: ControlSettings) -> None:
+        """Begin before the first cycle.
+
+        Args:
+            settings: What is tolerated.
+        """
+        window = settings.rate_window * settings.actuator_multiple
+        self._rate = RateMonitor(settings.tick_s, window, settings.rate_tolerance)
+        self._max_gap_s = settings.max_gap_periods * settings.period_s
+        self._last_s = -math.inf
+
+    def problem(self, begin_s: float) -> str | None:
+        """Return what is wrong with the time, if anything.
+
+        Args:
+            begin_s: When a cycle began [s].
+        """
+        before, self._last_s = self._last_s, begin_s
+        if not begin_s >= before:
+            found = f"found {begin_s:.6f} s; it was set back"
+            return f"clock: expected at least {before:.6f} s, {found}"
+        if before > -math.inf:
+            gap = self.gap("between two cycles", begin_s - before)
+            if gap is not None:
+                return gap
+        return self._rate.problem(begin_s)
+
+    def gap(self, where: str, found_s: float) -> str | None:
+        """Return what is wrong if nothing was done for a while.
+
+        Args:
+            where: Between what.
+            found_s: The time that passed [s].
+        """
+        if not found_s > self._max_gap_s:
+            return None
+        return (
+            f"time {where}: expected at most {self._max_gap_s:g} s, found {found_s:.4g} s; the "
+            "process was stopped, or the clock set forward"
         )

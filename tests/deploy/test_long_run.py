@@ -21,6 +21,7 @@ from simreal.deploy import (
     Controller,
     Mode,
     Signals,
+    State,
     load,
     write_bundle,
 )
@@ -179,7 +180,8 @@ def _make_mad(controller: Controller, rng: np.random.Generator) -> None:
         plain = getattr(controller._policy, name)
 
         def answer(signals: Any, plain: Any = plain) -> np.ndarray:
-            return plain(signals) + rng.normal(0, 30, 2) * (rng.random() < 0.1)
+            mad = controller.state is not State.INIT and rng.random() < 0.1
+            return plain(signals) + mad * rng.normal(0, 30, 2)
 
         setattr(controller._policy, name, answer)
 
