@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from simreal.core.task import Task
 from simreal.domains import SimVecEnv
@@ -120,6 +121,14 @@ class PPOSettings(AlgorithmSettings):
         max_grad_norm: Largest norm of a gradient.
         log_std_init: Logarithm of the initial action standard deviation.
         target_kl: Largest mean KL divergence of one update; no limit if None.
+        final_clip_range: Clipping at the end; as at the beginning if None.
+        use_sde: Whether exploration is a function of the state (Raffin et al. 2022, "Smooth
+            exploration for robotic reinforcement learning") in place of white noise.
+        sde_sample_freq: Control steps after which that function is drawn anew; once per rollout
+            if -1.
+        ortho_init: Whether layers begin orthogonal, else as PyTorch draws them.
+        normalize_reward: Whether the trainer divides rewards by the running deviation of the
+            discounted return. It is kept in checkpoints; no evaluation and no bundle knows of it.
     """
 
     num_steps: int = 128
@@ -132,6 +141,11 @@ class PPOSettings(AlgorithmSettings):
     max_grad_norm: float = 0.5
     log_std_init: float = -0.7
     target_kl: float | None = None
+    final_clip_range: float | None = None
+    use_sde: bool = False
+    sde_sample_freq: int = -1
+    ortho_init: bool = True
+    normalize_reward: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -144,6 +158,10 @@ class PPOSettings(AlgorithmSettings):
             raise ConfigError(
                 f"num_steps is {self.num_steps}, num_epochs {self.num_epochs}; at least 1 each is "
                 "needed"
+            )
+        if self.sde_sample_freq != -1 and (self.sde_sample_freq < 1 or not self.use_sde):
+            raise ConfigError(
+                f"sde_sample_freq is {self.sde_sample_freq}; -1, or at least 1 with use_sde"
             )
         rollout = self.num_worlds * self.num_steps
         if not 1 < self.batch_size <= rollout or rollout % self.batch_size:
@@ -159,7 +177,19 @@ class PPOSettings(AlgorithmSettings):
             env: The source or target worlds.
             seed: Seed of network and minibatches.
         """
-        return PPO("MlpPolicy", env, seed=seed, device="cpu", **self.arguments(env.sim.task))
+        return PPO(
+            "MlpPolicy",
+            self.wrapped(env),
+            seed=seed,
+            device="cpu",
+            **self.arguments(env.sim.task),
+        )
+
+    def wrapped(self, env: SB3VecEnv) -> VecEnv:
+        """Return the environment, with rewards normalized where that is wanted."""
+        if not self.normalize_reward:
+            return env
+        return VecNormalize(env, norm_obs=False, norm_reward=True, gamma=self.gamma)
 
     def arguments(self, task: Task) -> dict[str, Any]:
         """Return what SB3's PPO takes.
@@ -174,12 +204,18 @@ class PPOSettings(AlgorithmSettings):
             "n_epochs": self.num_epochs,
             "gamma": self.gamma,
             "gae_lambda": self.gae_lambda,
-            "clip_range": self.clip_range,
+            "clip_range": linear_schedule(
+                self.clip_range,
+                self.clip_range if self.final_clip_range is None else self.final_clip_range,
+            ),
+            "use_sde": self.use_sde,
+            "sde_sample_freq": self.sde_sample_freq,
             "ent_coef": self.ent_coef,
             "vf_coef": self.vf_coef,
             "max_grad_norm": self.max_grad_norm,
             "target_kl": self.target_kl,
-            "policy_kwargs": self.network(task) | {"log_std_init": self.log_std_init},
+            "policy_kwargs": self.network(task)
+            | {"log_std_init": self.log_std_init, "ortho_init": self.ortho_init},
         }
 
 
@@ -258,7 +294,7 @@ class TorchPPOSettings(PPOSettings):
             }
         return TorchPPO(
             policy,
-            env,
+            self.wrapped(env),
             seed=seed,
             device=env.device,
             sequence_length=self.sequence_length,

@@ -35,6 +35,11 @@ def model_state(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     tensors["last_episode_starts"] = torch.as_tensor(model._last_episode_starts).cpu().numpy()
     if getattr(model, "memory", None) is not None:
         tensors["memory"] = model.memory.cpu().numpy()
+    reward = model.get_vec_normalize_env()
+    if reward is not None:
+        scale = reward.ret_rms
+        tensors["reward.running"] = np.array([scale.mean, scale.var, scale.count])
+        tensors["reward.returns"] = reward.returns
     meta: dict[str, Any] = {
         "rng": rng_meta,
         "num_timesteps": int(model.num_timesteps),
@@ -74,6 +79,11 @@ def restore_model(
         model.action_space.np_random.bit_generator.state = meta["action_rng"]
     for name, optimizer in _optimizers(model).items():
         restore_optimizer(optimizer, tensors, f"optimizer.{name}")
+    reward = model.get_vec_normalize_env()
+    if reward is not None:
+        scale = reward.ret_rms
+        scale.mean, scale.var, scale.count = (np.array(v) for v in tensors["reward.running"])
+        reward.returns = np.array(tensors["reward.returns"])
     model.ep_info_buffer = deque(maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
     model.num_timesteps = meta["num_timesteps"]
