@@ -9,7 +9,12 @@ from simreal.errors import unknown_name
 from simreal_envs import robots
 from simreal_envs.domains import domain as named_domain
 from simreal_envs.tasks.acrobot import Acrobot
-from simreal_envs.tasks.bullet_locomotion import HalfCheetahBullet, HopperBullet, Walker2DBullet
+from simreal_envs.tasks.bullet_locomotion import (
+    AntBullet,
+    HalfCheetahBullet,
+    HopperBullet,
+    Walker2DBullet,
+)
 from simreal_envs.tasks.double_pendulum import Pendubot
 from simreal_envs.tasks.pendulum import PendulumSwingUp
 
@@ -20,6 +25,7 @@ _MAKERS: tuple[tuple[Callable[[], Task], str], ...] = (
     (HopperBullet, "hopper"),
     (Walker2DBullet, "walker2d"),
     (HalfCheetahBullet, "half_cheetah"),
+    (AntBullet, "ant"),
 )
 _TASKS = {str(getattr(task, "name", "")): (task, robot) for task, robot in _MAKERS}
 
@@ -35,8 +41,9 @@ def make_env(
     """Build a single environment.
 
     Args:
-        task: `pendulum`, `pendubot`, `acrobot`, `hopper`, `walker2d` or `half_cheetah`.
-        domain: `pybullet_ideal` or `mujoco_real`; for the last three `pybullet_published` or
+        task: `pendulum`, `pendubot`, `acrobot`, `hopper`, `walker2d`, `half_cheetah`
+            or `ant`.
+        domain: `pybullet_ideal` or `mujoco_real`; for the last four `pybullet_published` or
             `mujoco_published`.
         seed: Seed until `reset(seed=...)` gives another; drawn by the system if None.
         training: Whether some episodes begin at random states, and all are cut as in training.

@@ -7,7 +7,12 @@ import gymnasium
 
 _TASKS = {"Pendulum": "pendulum", "Pendubot": "pendubot", "Acrobot": "acrobot"}
 _DOMAINS = {"": "pybullet_ideal", "Real": "mujoco_real"}
-_LOCOMOTION = {"Hopper": "hopper", "Walker2D": "walker2d", "HalfCheetah": "half_cheetah"}
+_LOCOMOTION = {
+    "Hopper": "hopper",
+    "Walker2D": "walker2d",
+    "HalfCheetah": "half_cheetah",
+    "Ant": "ant",
+}
 _PUBLISHED = {"Bullet": "pybullet_published", "MuJoCo": "mujoco_published"}
 
 IDS = {

@@ -376,27 +376,39 @@ def _compile(
 ) -> tuple[list[tuple[str, Any, list[Step]]], list[slice]]:
     """Turn terms into few array operations.
 
-    Neighbouring terms that do the same with the same signal become one group, whose constants are
-    arrays: a scale per joint costs as much as one scale.
+    Terms that do the same with the same signal become one group, whose constants are arrays: a
+    scale per joint costs as much as one scale. They have to be neighbours, or to stand at equal
+    distances, as where position and velocity take turns joint by joint.
 
     Returns:
         Per group the signal, its columns and the steps; and per group its place in a frame.
     """
-    runs: list[list[Term]] = []
+    runs: list[tuple[list[Term], list[int]]] = []
+    at = 0
     for term in terms:
         _check_elements(term, signals)
-        if runs and _alike(runs[-1][0], term):
-            runs[-1].append(term)
+        own = list(range(at, at + len(term.elements)))
+        at = own[-1] + 1
+        for run, places in reversed(runs):
+            if _alike(run[0], term) and _evenly([*places, *own]):
+                run.append(term)
+                places += own
+                break
         else:
-            runs.append([term])
-    groups, places, at = [], [], 0
-    for run in runs:
+            runs.append(([term], own))
+    groups = []
+    for run, _ in runs:
         known = list(signals[run[0].source])
         index = [known.index(element) for term in run for element in term.elements]
         groups.append((run[0].source, _columns(index, len(known)), _steps(run, num_rows)))
-        places.append(slice(at, at + len(index)))
-        at += len(index)
-    return groups, places
+    return groups, [_evenly(places) or slice(0) for _, places in runs]
+
+
+def _evenly(places: list[int]) -> slice | None:
+    """Return places at equal distances as a slice, or None."""
+    step = places[1] - places[0] if len(places) > 1 else 1
+    wanted = range(places[0], places[0] + len(places) * step, step)
+    return slice(wanted.start, wanted.stop, step) if places == list(wanted) else None
 
 
 def _alike(one: Term, other: Term) -> bool:

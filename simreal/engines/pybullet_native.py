@@ -22,8 +22,7 @@ from simreal.engines.pybullet_world import p
 from simreal.errors import EngineError, RobotError, unknown_name
 
 _OPTIONS = ("solver_iterations",)
-_FEW = 3  # up to so many motors, a call for each is cheaper than one for all
-_motor, _motors, _TORQUE = p.setJointMotorControl2, p.setJointMotorControlArray, p.TORQUE_CONTROL
+_motors, _TORQUE = p.setJointMotorControlArray, p.TORQUE_CONTROL
 _read, _tick, _points = p.getJointStates, p.stepSimulation, p.getContactPoints
 _INERT = ("spinning_friction", "rolling_friction")
 
@@ -68,6 +67,7 @@ class NativePyBulletEngine(Engine):
         # The columns of position and velocity, which are neighbours, as pairs.
         columns = self._now.buffer[:, : 2 * joints]
         self._pairs = columns.reshape(worlds, 2, joints).transpose(0, 2, 1)
+        self._roots = self._now.buffer[:, 2 * joints : 2 * joints + 13]  # pose, then velocity
         self._command_shape = (spec.ticks, worlds, self.robot.num_actuators)
         self._build()
         pose = np.tile(self.robot.default_pose, (worlds, 1))
@@ -96,6 +96,7 @@ class NativePyBulletEngine(Engine):
                 # Bullet drops bodies whose position is no number.
                 self._worlds[world].load(self.robot, self._table.gravity(world))
                 self._write_all(world)
+                self._refresh()
             self._worlds[world].restore()
             self._worlds[world].place_joints(joint_pos[world], joint_vel[world])
             self._observe(world, self._now)
@@ -125,7 +126,7 @@ class NativePyBulletEngine(Engine):
             self._advance_ticks(torques, sample_tick)
         self._tick += self.spec.ticks
         np.multiply(self._tick, self.spec.tick_s, out=self._now.time)
-        if not self.robot.fixed_base or self._body_links:
+        if self._body_links:
             for world in range(self.num_worlds):
                 self._observe_bodies(world, self._now)
         if sample_tick is not None:
@@ -240,6 +241,7 @@ class NativePyBulletEngine(Engine):
         first = self._worlds[0]
         self._body_links = [first.frames[name] for name in self.spec.bodies]
         self._contact_links = [first.links[name] for name in self.spec.contacts]
+        self._contact_flags = [self._now.contact[name] for name in self.spec.contacts]
         self._driven = [first.joints[i] for i in self.robot.actuated_indices]
         self._refresh()
 
@@ -252,7 +254,8 @@ class NativePyBulletEngine(Engine):
         return self.capability(self.robot, self.specs[name]).supported
 
     def _refresh(self) -> None:
-        """Take over the present gains of the motors and whether any joint is damped."""
+        """Take over Bullet's numbers, the motors' gains, and whether any joint is damped."""
+        self._hot = [(w.body, w.client, w.joints, w.ground_body) for w in self._worlds]
         motors = [actuator.joint for actuator in self.robot.actuators]
         column = self._table.column
         self._strength = np.array([column("motor_strength", joint) for joint in motors]).T
@@ -268,23 +271,27 @@ class NativePyBulletEngine(Engine):
     def _advance(self, torques: list[list[float]]) -> None:
         """Advance every world by one call and read joints and contacts."""
         found: list[float] = []
-        put, driven, few = found.append, self._driven, len(self._driven) <= _FEW
-        for world, row in zip(self._worlds, torques, strict=True):
-            body, client = world.body, world.client
-            if few:
-                for joint, torque in zip(driven, row, strict=True):
-                    _motor(body, joint, _TORQUE, 0, 0, torque, 0, 0, 0, client)
-            else:
-                _motors(body, driven, _TORQUE, forces=row, physicsClientId=client)
+        touched: list[Any] = []
+        roots: list[list[float]] = []
+        floats = not self.robot.fixed_base
+        put, driven, watch = found.append, self._driven, self._contact_links and self._ground
+        for (body, client, joints, ground), row in zip(self._hot, torques, strict=True):
+            _motors(body, driven, _TORQUE, forces=row, physicsClientId=client)
             _tick(client)
-            for pos, vel, _, _ in _read(body, world.joints, client):
+            for pos, vel, _, _ in _read(body, joints, client):
                 put(pos)
                 put(vel)
+            if floats:
+                roots.append(_root(body, client))
+            if watch:
+                touched.append({point[3] for point in _points(body, ground, -2, -2, client)})
         self._found.reshape(-1)[:] = found
         self._pairs[...] = self._found
-        if self._contact_links:
-            for number, world in enumerate(self._worlds):
-                self._touch(number, world, self._now)
+        if floats:
+            self._roots[...] = roots
+        if watch:
+            for flags, link in zip(self._contact_flags, self._contact_links, strict=True):
+                flags[:] = [link in links for links in touched]
 
     def _advance_ticks(self, torques: np.ndarray, sample_tick: np.ndarray | None) -> None:
         ends = [0] * self.num_worlds if sample_tick is None else sample_tick.tolist()
@@ -304,17 +311,15 @@ class NativePyBulletEngine(Engine):
         state.joint_pos[world] = [joint[0] for joint in now]
         state.joint_vel[world] = [joint[1] for joint in now]
         state.time[world] = self._tick[world] * self.spec.tick_s
+        if not self.robot.fixed_base:
+            root = _root(bullet.body, bullet.client)
+            state.root_pose[world], state.root_vel[world] = root[:7], root[7:]
         self._observe_bodies(world, state)
         if self._contact_links:
             self._touch(world, bullet, state)
 
     def _observe_bodies(self, world: int, state: State) -> None:
         bullet = self._worlds[world]
-        if not self.robot.fixed_base:
-            (px, py, pz), (x, y, z, w) = p.getBasePositionAndOrientation(bullet.body, bullet.client)
-            state.root_pose[world] = (px, py, pz, w, x, y, z)
-            linear, angular = p.getBaseVelocity(bullet.body, bullet.client)
-            state.root_vel[world] = (*linear, *angular)
         for name, link in zip(self.spec.bodies, self._body_links, strict=True):
             if link >= 0:
                 found = p.getLinkState(bullet.body, link, 0, 1, bullet.client)
@@ -331,6 +336,13 @@ class NativePyBulletEngine(Engine):
             touching = {point[3] for point in found}
         for name, link in zip(self.spec.contacts, self._contact_links, strict=True):
             state.contact[name][number] = link in touching
+
+
+def _root(body: int, client: int) -> list[float]:
+    """Return pose and velocity of the root (13), quaternion wxyz."""
+    (px, py, pz), (x, y, z, w) = p.getBasePositionAndOrientation(body, client)
+    linear, angular = p.getBaseVelocity(body, client)
+    return [px, py, pz, w, x, y, z, *linear, *angular]
 
 
 def _place_root(world: NativeWorld, pose: np.ndarray, vel: np.ndarray) -> None:

@@ -107,7 +107,6 @@ def save_policy(path: Path, trained: Trained) -> Path:
         control_period_s=task.control_period_s,
         tick_s=task.tick_s,
         trained_latency=_latency(trained.domain, trained.robot),
-        signals=(*joint_signals(trained.robot), *_derived_signals(trained)),
         golden=record_golden(
             trained.robot,
             trained.task,
@@ -367,14 +366,6 @@ def record_golden(robot: Robot, task: Task, domain: Domain, network: Network) ->
         command=np.stack(rows["command"]),
         resets=GOLDEN_RESETS,
     )
-
-
-def _derived_signals(trained: Trained) -> list[SignalEntry]:
-    """Return the signals that the task derives, and that a robot will have to supply itself."""
-    return [
-        SignalEntry(name=name, kind="other", elements=signal.elements, units=signal.units)
-        for name, signal in trained.task.signals(trained.robot).items()
-    ]
 
 
 def _latency(domain: Domain, robot: Robot) -> TrainedLatency:

@@ -366,6 +366,10 @@ class _Run:
             "good_in_a_row": self.good_in_a_row,
         }
         write_checkpoint(self._checkpoints, self.model.num_timesteps, tensors, meta)
+        if getattr(self.model, "use_sde", False):
+            # A rollout draws its exploration before callbacks run. A resumed run draws it from the
+            # generator just saved, and so must this one.
+            self.model.policy.reset_noise(self.sim.num_worlds)  # type: ignore[operator]
         return True
 
     def _found(self, resume: bool) -> Checkpoint | None:

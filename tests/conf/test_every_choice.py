@@ -56,10 +56,11 @@ TASK_OF = {
     "hopper": "hopper",
     "walker2d": "walker2d",
     "half_cheetah": "half_cheetah",
+    "ant": "ant",
 }
 # What it draws is meant for geared pendulums, and it moves centers of mass, which a robot that
 # PyBullet loads from its own file does not let itself be told.
-NOT_FOR = {"uniform": ("hopper_real", "walker2d_real", "half_cheetah_real")}
+NOT_FOR = {"uniform": ("hopper_real", "walker2d_real", "half_cheetah_real", "ant_real")}
 
 
 def _takes(primary: str) -> list[str]:

@@ -11,7 +11,7 @@ from simreal.core.params import DynamicsParams, catalogue
 from simreal.core.robot import Robot
 from simreal.engines import Engine, EngineSpec, engine_class, make_engine
 from simreal.errors import EngineError, ParameterError, RobotError, UnknownNameError
-from simreal_envs.robots import half_cheetah, hopper
+from simreal_envs.robots import ant, half_cheetah, hopper
 
 pytest.importorskip("pybullet")
 
@@ -69,7 +69,7 @@ def test_the_robot_decides_which_engine_it_is() -> None:
     assert engine_class("mujoco", hopper()).__name__ == "MuJoCoEngine"
 
 
-@pytest.mark.parametrize("robot", [hopper(), half_cheetah()], ids=lambda robot: robot.name)
+@pytest.mark.parametrize("robot", [hopper(), half_cheetah(), ant()], ids=lambda robot: robot.name)
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
@@ -246,3 +246,20 @@ def test_a_picture_shows_the_robot(engine: Engine) -> None:
     picture = engine.render(0, 64, 48)
     assert picture.shape == (48, 64, 3)
     assert picture.std() > 1
+
+
+def test_a_free_robot_goes_on_from_where_it_was() -> None:
+    engine = make_engine("pybullet", spec(ant(), 2, contacts=("left_back_foot",)))
+    start(engine, 0.0)
+    commands = np.repeat(np.random.default_rng(0).uniform(-99, 99, (40, 1, 2, 8)), TICKS, axis=1)
+    run(engine, commands)
+    saved = engine.get_state()
+    there = run(engine, commands)
+    start(engine, 0.0)
+    engine.set_state(saved)
+    np.testing.assert_allclose(run(engine, commands), there, rtol=0, atol=1e-9)
+    state = engine.new_state()
+    engine.read(state)
+    assert np.linalg.norm(state.root_pose[:, 3:], axis=1) == pytest.approx(np.ones(2))
+    assert (state.root_pose[:, :2] != 0.0).all()
+    engine.close()

@@ -20,6 +20,7 @@ FAMILY: dict[str, tuple[Callable[[], Robot], type[tasks.BulletLocomotion], str]]
     "hopper": (robots.hopper, tasks.HopperBullet, "HopperBulletEnv-v0"),
     "walker2d": (robots.walker2d, tasks.Walker2DBullet, "Walker2DBulletEnv-v0"),
     "half_cheetah": (robots.half_cheetah, tasks.HalfCheetahBullet, "HalfCheetahBulletEnv-v0"),
+    "ant": (robots.ant, tasks.AntBullet, "AntBulletEnv-v0"),
 }
 STEPS = 1000
 

@@ -34,7 +34,7 @@ def test_there_is_an_id_for_every_task_in_source_and_target() -> None:
         f"simreal/{task}{suffix}-v0"
         for tasks, suffixes in (
             (("Pendulum", "Pendubot", "Acrobot"), ("", "Real")),
-            (("Hopper", "Walker2D", "HalfCheetah"), ("Bullet", "MuJoCo")),
+            (("Hopper", "Walker2D", "HalfCheetah", "Ant"), ("Bullet", "MuJoCo")),
         )
         for task in tasks
         for suffix in suffixes

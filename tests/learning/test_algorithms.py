@@ -31,6 +31,8 @@ from simreal.learning.vec_env import SB3VecEnv
         ({"num_epochs": 0}, "num_epochs 0"),
         ({"batch_size": 100}, "must divide num_worlds .* = 8192"),
         ({"batch_size": 1}, "batch_size is 1"),
+        ({"sde_sample_freq": 4}, "sde_sample_freq is 4; -1, or at least 1 with use_sde"),
+        ({"use_sde": True, "sde_sample_freq": 0}, "sde_sample_freq is 0"),
     ],
 )
 def test_ppo_settings_are_checked(settings: dict[str, Any], part: str) -> None:
@@ -113,6 +115,32 @@ def test_a_task_can_forbid_the_normalizer(
         assert not normalizers(toy_algo(algo).build(env, 0).policy)
     finally:
         env.close()
+
+
+@pytest.mark.parametrize("algo", ["ppo", "torch_ppo"])
+def test_the_published_settings_reach_the_algorithm(
+    toy_robot: Any,
+    toy_task: Any,
+    toy_domain: Callable[..., Any],
+    toy_algo: Callable[..., Any],
+    algo: str,
+) -> None:
+    settings = {"use_sde": True, "sde_sample_freq": 4, "ortho_init": False, "log_std_init": -2.0}
+    settings |= {"clip_range": 0.4, "final_clip_range": 0.0, "normalize_reward": True}
+    env = SB3VecEnv(SimVecEnv(toy_robot, toy_task, toy_domain(), 4))
+    try:
+        model = toy_algo(algo, gamma=0.9, **settings).build(env, 0)
+        model.learn(128)
+    finally:
+        env.close()
+    assert (model.use_sde, model.sde_sample_freq, model.policy.ortho_init) == (True, 4, False)
+    # One deviation per feature of the last layer, not one per action alone.
+    assert model.policy.log_std.shape == (8, 1)
+    assert [model.clip_range(left) for left in (1.0, 0.5, 0.0)] == pytest.approx([0.4, 0.2, 0.0])
+    reward = model.get_vec_normalize_env()
+    assert reward is not None
+    assert (reward.norm_obs, reward.norm_reward, reward.gamma) == (False, True, 0.9)
+    assert reward.ret_rms.count > 128
 
 
 def test_one_seed_gives_one_network(

@@ -14,8 +14,9 @@ from simreal.deploy.c_policy import CPolicy
 from simreal.deploy.onnx_policy import OnnxPolicy
 from simreal.domains import Actuation, Randomization, SimVecEnv
 from simreal.domains.randomization import Randomized
-from simreal.errors import BundleError
+from simreal.errors import BundleError, SignalError
 from simreal.learning.actor_critic import Acting
+from simreal.learning.algorithms import PPOSettings
 from simreal.learning.artifact import (
     Network,
     Trained,
@@ -26,6 +27,10 @@ from simreal.learning.artifact import (
     save_policy,
 )
 from simreal.learning.trainer import TrainingOutcome, train
+from simreal.learning.vec_env import SB3VecEnv
+from simreal_envs.domains import domain
+from simreal_envs.robots import hopper
+from simreal_envs.tasks.bullet_locomotion import HopperBullet
 
 Build = Callable[..., Any]
 
@@ -225,3 +230,32 @@ def test_a_delay_without_bounds_is_stated_within_those_of_the_parameter(
     low, high = load_bundle(path).manifest.timing.trained_latency.command_s
     assert low == 0.0
     assert 0.01 < high < 10.0
+
+
+def test_a_bundle_lists_the_signals_that_its_task_derives(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    robot, task = hopper(), HopperBullet()
+    env = SB3VecEnv(SimVecEnv(robot, task, domain("mujoco_published"), 2))
+    settings = PPOSettings(num_worlds=2, num_steps=16, batch_size=32, use_sde=True)
+    model = settings.build(env, 0)
+    env.close()
+    state = {name: value.detach() for name, value in model.policy.state_dict().items()}
+    described = Trained(
+        name="hopper",
+        robot=robot,
+        task=task,
+        domain=domain("mujoco_published"),
+        state=state,
+        activation="tanh",
+        algo="ppo",
+        seed=0,
+        env_steps=0,
+    )
+    bundle = load_bundle(save_policy(tmp_path / "hopper", described))
+    kinds = {signal.name: signal.kind for signal in bundle.manifest.signals}
+    assert list(kinds) == ["joint_pos", "joint_vel", *task.signals(robot)]
+    assert {kinds[name] for name in task.signals(robot)} == {"other"}
+    signals = {name: values[0] for name, values in bundle.golden.signals.items()}
+    del signals["base_velocity"]
+    with pytest.raises(SignalError, match="signal 'base_velocity'"):
+        NumpyPolicy(bundle).reset(signals)

@@ -293,6 +293,21 @@ def test_memory_and_a_privileged_critic_continue(
     assert whole.curve == again.curve
 
 
+@pytest.mark.parametrize("algo", ["ppo", "torch_ppo"])
+def test_exploration_by_state_and_normalized_rewards_continue(
+    toy_job: Build,
+    toy_algo: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    algo: str,
+) -> None:
+    published = {"use_sde": True, "sde_sample_freq": 4, "normalize_reward": True}
+    settings = {"settings": toy_algo(algo, **published)}
+    whole = train(toy_job(folder=tmp_path / "whole", **settings))
+    killed(monkeypatch, 128, toy_job(**settings))
+    assert_same(whole, train(toy_job(**settings), resume=True))
+
+
 def test_killed_in_the_random_phase_of_sac(
     toy_job: Build, toy_algo: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,7 @@ def body(
 
 
 def capsule(
-    radius: float, length: float, center: Vec3, pitch: float = 0.0, roll: float = 0.0
+    radius: float, length: float, center: Vec3, pitch: float = 0.0, yaw: float = 0.0
 ) -> Shape:
     """Return a capsule that touches the ground.
 
@@ -109,16 +109,25 @@ def capsule(
         length: Length of the cylindrical part [m].
         center: Its center in the link frame (3) [m].
         pitch: Turn about +y of its axis, which is z at 0 [rad].
-        roll: Turn about +x before it [rad].
+        yaw: Turn about +z after it [rad].
     """
     return Shape(
         kind="capsule",
         size=(radius, length),
         xyz=center,
-        rpy=(roll, pitch, 0.0),
+        rpy=(0.0, pitch, yaw),
         rgba=(0.8, 0.6, 0.4, 1.0),
         collides=True,
     )
+
+
+def ball(radius: float) -> Shape:
+    """Return a ball around the link's frame that touches the ground.
+
+    Args:
+        radius: Radius [m].
+    """
+    return Shape(kind="sphere", size=(radius,), rgba=(0.8, 0.6, 0.4, 1.0), collides=True)
 
 
 def motors(torques: dict[str, float]) -> tuple[Actuator, ...]:

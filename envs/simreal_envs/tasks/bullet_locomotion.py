@@ -23,7 +23,8 @@ from simreal.core.action import ActionTerm
 from simreal.core.observation import Op, Term
 from simreal.core.robot import Robot
 from simreal.core.task import Array, SignalSpec, StateView, Task
-from simreal_envs.robots import half_cheetah, hopper, walker2d
+from simreal_envs.robots import ant, half_cheetah, hopper, walker2d
+from simreal_envs.tasks.free_gait import FreeGait
 from simreal_envs.tasks.gait import Gait, PlanarGait, Stance
 
 _LIMIT = Op("clip", (-5.0, 5.0))
@@ -245,3 +246,20 @@ class HalfCheetahBullet(BulletLocomotion):
     def terminated(self, xp: Any, state: StateView) -> Array | None:
         """Return None: it never ends early."""
         return None
+
+
+class AntBullet(BulletLocomotion):
+    """Walk on four legs."""
+
+    name = "ant"
+    feet = ("front_left_foot", "front_right_foot", "left_back_foot", "right_back_foot")
+
+    def __init__(self) -> None:
+        """Take the robot's table."""
+        robot = ant()
+        super().__init__(robot)
+        self.gait = FreeGait(robot, self.tick_s)
+
+    def alive(self, xp: Any, stance: Stance, contact: Mapping[str, Array]) -> Array:
+        """Return whether the torso, a ball of 0.25 m, is above 0.26 m (N,), bool."""
+        return stance.height > 0.26
