@@ -6,7 +6,9 @@ ticks; and a contact flag says whether Bullet has any contact point between the 
 also one that is about to touch.
 """
 
+import itertools
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from simreal.errors import EngineError, RobotError, unknown_name
 _OPTIONS = ("solver_iterations",)
 _motors, _TORQUE = p.setJointMotorControlArray, p.TORQUE_CONTROL
 _read, _tick, _points = p.getJointStates, p.stepSimulation, p.getContactPoints
+_PLACE_AND_SPEED = itemgetter(0, 1)
+_flat = itertools.chain.from_iterable
 _INERT = ("spinning_friction", "rolling_friction")
 
 
@@ -116,14 +120,13 @@ class NativePyBulletEngine(Engine):
                 f"commands have shape {commands.shape}; "
                 f"ticks, worlds, actuators {self._command_shape} needed"
             )
-        torques = np.minimum(np.maximum(commands * self._strength, -self._limit), self._limit)
         self._sampled_early = sample_tick is not None
         whole = sample_tick is None and not self._damped and _constant(commands)
         self._divide(self.spec.ticks if whole else 1)
         if whole:
-            self._advance(torques[0].tolist())
+            self._advance(self._torques(commands[0]).tolist())
         else:
-            self._advance_ticks(torques, sample_tick)
+            self._advance_ticks(self._torques(commands), sample_tick)
         self._tick += self.spec.ticks
         np.multiply(self._tick, self.spec.tick_s, out=self._now.time)
         if self._body_links:
@@ -260,8 +263,12 @@ class NativePyBulletEngine(Engine):
         column = self._table.column
         self._strength = np.array([column("motor_strength", joint) for joint in motors]).T
         self._limit = np.array([column("torque_limit", joint) for joint in motors]).T
+        self._low = -self._limit
         # Bullet applies joint damping once per call.
         self._damped = any(column("joint_damping", j).any() for j in self.robot.joint_names)
+
+    def _torques(self, commands: np.ndarray) -> np.ndarray:
+        return np.minimum(np.maximum(commands * self._strength, self._low), self._limit)
 
     def _divide(self, ticks: int) -> None:
         if self._worlds[0].ticks != ticks:
@@ -273,25 +280,29 @@ class NativePyBulletEngine(Engine):
         found: list[float] = []
         touched: list[Any] = []
         roots: list[list[float]] = []
-        floats = not self.robot.fixed_base
-        put, driven, watch = found.append, self._driven, self._contact_links and self._ground
-        for (body, client, joints, ground), row in zip(self._hot, torques, strict=True):
+        put, driven, floats = found.extend, self._driven, not self.robot.fixed_base
+        watch = len(self._contact_links) if self._ground else 0
+        only = self._contact_links[0] if watch == 1 else -2
+        # All worlds step before any is read: changing over costs Bullet more than a second loop.
+        for (body, client, _, _), row in zip(self._hot, torques, strict=True):
             _motors(body, driven, _TORQUE, forces=row, physicsClientId=client)
             _tick(client)
-            for pos, vel, _, _ in _read(body, joints, client):
-                put(pos)
-                put(vel)
+        for body, client, joints, ground in self._hot:
+            put(_flat(map(_PLACE_AND_SPEED, _read(body, joints, client))))
             if floats:
                 roots.append(_root(body, client))
             if watch:
-                touched.append({point[3] for point in _points(body, ground, -2, -2, client)})
+                touched.append(_points(body, ground, only, -2, client))
         self._found.reshape(-1)[:] = found
         self._pairs[...] = self._found
         if floats:
             self._roots[...] = roots
-        if watch:
+        if watch == 1:
+            self._contact_flags[0][:] = [len(points) > 0 for points in touched]
+        elif watch:
+            sides = [{point[3] for point in points} for points in touched]
             for flags, link in zip(self._contact_flags, self._contact_links, strict=True):
-                flags[:] = [link in links for links in touched]
+                flags[:] = [link in links for links in sides]
 
     def _advance_ticks(self, torques: np.ndarray, sample_tick: np.ndarray | None) -> None:
         ends = [0] * self.num_worlds if sample_tick is None else sample_tick.tolist()

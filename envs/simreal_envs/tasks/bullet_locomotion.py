@@ -27,6 +27,8 @@ from simreal_envs.robots import ant, half_cheetah, hopper, walker2d
 from simreal_envs.tasks.free_gait import FreeGait
 from simreal_envs.tasks.gait import Gait, PlanarGait, Stance
 
+SIN_1 = 0.8414709848078965
+"""Sine of the pitch of 1 rad, from which the planar robots count as fallen."""
 _LIMIT = Op("clip", (-5.0, 5.0))
 _LAST = Op("lag", (1,))
 _STEP_S, _TICKS = 0.0165, 4
@@ -45,7 +47,7 @@ class BulletLocomotion(Task):
     - `feet_collision`: 0, as published.
 
     An episode of 1000 steps ends early when the robot falls. Joints begin within 0.1 rad of 0, the
-    rest at its default. Success: up at every step of the episode.
+    rest at its default. Success: up to the end, and at every step of the last second.
 
     Attributes:
         feet: Links whose contact with the ground is observed.
@@ -56,7 +58,7 @@ class BulletLocomotion(Task):
     tick_s = _STEP_S / _TICKS
     episode_s = 1000 * _STEP_S
     reward_names = ("alive", "progress", "electricity", "joint_limits", "feet_collision")
-    success_window_s = (0.0, 1000 * _STEP_S)
+    success_window_s = (1000 * _STEP_S - 1.0, 1000 * _STEP_S)
     ground = True
     feet: tuple[str, ...] = ()
     gait: Gait
@@ -196,7 +198,7 @@ class _Upright(BulletLocomotion):
 
     def alive(self, xp: Any, stance: Stance, contact: Mapping[str, Array]) -> Array:
         """Return whether each robot is up (N,), bool."""
-        return (stance.height > 0.8) & (xp.abs(stance.pitch) < 1.0)
+        return (stance.height > 0.8) & (xp.abs(stance.sin_pitch) < SIN_1)
 
 
 class HopperBullet(_Upright):
@@ -241,7 +243,7 @@ class HalfCheetahBullet(BulletLocomotion):
     def alive(self, xp: Any, stance: Stance, contact: Mapping[str, Array]) -> Array:
         """Return whether pitch is within 1 rad and no shin or thigh touched the ground (N,)."""
         touched = sum(contact[limb] for limb in self._limbs)
-        return (xp.abs(stance.pitch) < 1.0) & (touched == 0.0)
+        return (xp.abs(stance.sin_pitch) < SIN_1) & (touched == 0.0)
 
     def terminated(self, xp: Any, state: StateView) -> Array | None:
         """Return None: it never ends early."""

@@ -55,8 +55,9 @@ class FreeGait:
 
     def stance(self, xp: Any, state: StateView) -> Stance:
         """Return what the reward needs."""
-        pitch = _angles(xp, state.root_pose)[1]
-        return Stance(self.distance(xp, state), state.root_pose[:, 2], pitch)
+        pose = state.root_pose
+        sin_pitch = 2.0 * (pose[:, 3] * pose[:, 5] - pose[:, 4] * pose[:, 6])
+        return Stance(self.distance(xp, state), pose[:, 2], sin_pitch)
 
     def signals(self, xp: Any, state: StateView) -> dict[str, Array]:
         """Return the raw signals of the torso."""

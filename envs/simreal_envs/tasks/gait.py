@@ -30,12 +30,12 @@ class Stance:
     Attributes:
         distance: Horizontal distance from the mean of the parts to the target (N,) [m].
         height: Height of the torso's center of mass (N,) [m].
-        pitch: Pitch of the torso (N,) [rad].
+        sin_pitch: Sine of the pitch of the torso (N,), as good as the angle within a quarter turn.
     """
 
     distance: Array
     height: Array
-    pitch: Array
+    sin_pitch: Array
 
 
 class Gait(Protocol):
@@ -110,7 +110,7 @@ class PlanarGait:
         return Stance(
             self._distance(xp, old, sin, cos),
             self._height(old, sin[:, 0], cos[:, 0]),
-            self._pitch(xp, sin[:, 0]),
+            sin[:, 0],
         )
 
     def signals(self, xp: Any, state: StateView) -> dict[str, Array]:
