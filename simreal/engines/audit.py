@@ -246,11 +246,15 @@ def _same(one: np.ndarray, other: np.ndarray, world: Any = ..., twin: Any = ...)
 
 
 def _left_out(robot: Robot, cls: type[Engine]) -> dict[str, float]:
-    """Return at zero whatever the engine cannot represent of the record; its own row says so."""
+    """Return at zero whatever the engine cannot represent of the record; its own row says so.
+
+    Geometry is always represented: there an engine can only be unable to change it.
+    """
     return {
         name: 0.0
         for name, spec in catalogue(robot).items()
         if spec.owner == "engine"
         and any(spec.nominal)
+        and spec.kind not in ("com", "link_length")
         and not cls.capability(robot, spec).supported
     }

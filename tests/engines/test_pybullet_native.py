@@ -10,6 +10,7 @@ import pytest
 from simreal.core.params import DynamicsParams, catalogue
 from simreal.core.robot import Robot
 from simreal.engines import Engine, EngineSpec, engine_class, make_engine
+from simreal.engines.audit import audit
 from simreal.errors import EngineError, ParameterError, RobotError, UnknownNameError
 from simreal_envs.robots import ant, half_cheetah, hopper
 
@@ -263,3 +264,16 @@ def test_a_free_robot_goes_on_from_where_it_was() -> None:
     assert np.linalg.norm(state.root_pose[:, 3:], axis=1) == pytest.approx(np.ones(2))
     assert (state.root_pose[:, :2] != 0.0).all()
     engine.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["mass.foot", "inertia.torso", "joint_friction.foot_joint", "gravity"]
+)
+def test_the_audit_sees_what_acts(name: str) -> None:
+    (row,) = audit(hopper(), "pybullet", only=(name,))
+    assert row.verdict == "acts"
+
+
+def test_the_audit_names_what_the_file_settles() -> None:
+    rows = audit(hopper(), "pybullet", only=("com", "link_length"))
+    assert {row.verdict.split(":")[0] for row in rows} == {"refused"}
