@@ -78,6 +78,9 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=at_least_seven, default=7)
     parser.add_argument("--steps", type=int, default=200, help="control steps per arm and round")
     parser.add_argument("--iterations", type=int, default=5, help="PPO iterations per round")
+    parser.add_argument(
+        "--compile", action="store_true", help="fuse the tensor operations with torch.compile"
+    )
     parser.add_argument("--learn-steps", type=int, default=20_000_000, help="for `learning`")
     parser.add_argument("--output", type=Path, default=None, help="where the JSON goes")
     options = parser.parse_args(words)
@@ -91,7 +94,9 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _physics(robot: str, worlds: int, options: argparse.Namespace) -> dict[str, Any]:
-    arms, extra = physics_arms(robot, worlds, options.device, options.steps)
+    arms, extra = physics_arms(
+        robot, worlds, options.device, options.steps, compiled=options.compile
+    )
     take_turns(arms, options.rounds)
     unit = f"control step of {worlds} worlds"
     report = summarize(arms, physics_ratios(arms), unit=unit, extra=extra())
@@ -103,7 +108,9 @@ def _physics(robot: str, worlds: int, options: argparse.Namespace) -> dict[str, 
 
 def _training(robot: str, options: argparse.Namespace) -> dict[str, Any]:
     worlds = options.worlds[0]
-    arms, extra = training_arms(robot, worlds, options.device, options.iterations)
+    arms, extra = training_arms(
+        robot, worlds, options.device, options.iterations, compiled=options.compile
+    )
     take_turns(arms, options.rounds)
     report = summarize(
         arms, training_ratios(robot, arms), unit="environment step of training", extra=extra

@@ -49,6 +49,7 @@ def build(
     randomization: Randomization | None = None,
     seed: int = 0,
     graphs: bool = True,
+    compiled: bool = False,
 ) -> TensorVecEnv:
     """Build training worlds of a robot on a device, at the start of their episodes.
 
@@ -59,6 +60,7 @@ def build(
         randomization: What is drawn at every reset; nothing if None.
         seed: Seed.
         graphs: Whether tensor operations are captured.
+        compiled: Whether they are fused by `torch.compile` before.
     """
     made, task = ROBOTS[robot]
     domain = Domain(
@@ -67,7 +69,17 @@ def build(
         randomization=randomization or Randomization(),
         options={"device": device},
     )
-    env = TensorVecEnv(made(), task(), domain, worlds, seed=seed, training=True, graphs=graphs)
+    compiler = torch.compile if compiled else None
+    env = TensorVecEnv(
+        made(),
+        task(),
+        domain,
+        worlds,
+        seed=seed,
+        training=True,
+        graphs=graphs,
+        compiler=compiler,
+    )
     env.reset()
     return env
 
@@ -94,7 +106,7 @@ def describe(device: str) -> dict[str, Any]:
 
 
 def physics_arms(
-    robot: str, worlds: int, device: str, steps: int
+    robot: str, worlds: int, device: str, steps: int, *, compiled: bool = False
 ) -> tuple[list[Arm], Callable[[], dict[str, Any]]]:
     """Build the arms of one robot and size.
 
@@ -103,13 +115,14 @@ def physics_arms(
         worlds: N.
         device: As Warp names it.
         steps: Control steps of one round.
+        compiled: Whether the operations around the physics are fused by `torch.compile`.
 
     Returns:
         The arms, and what gives the settings and peaks that all share after the rounds.
     """
     env = build(robot, worlds, device)
     bare = build(robot, worlds, device)
-    whole = build(robot, worlds, device, seed=1)
+    whole = build(robot, worlds, device, seed=1, compiled=compiled)
     cores = _cores_engine(robot, worlds)
     tape = _tape(whole, 64)
     commands = _commands(env)
@@ -144,6 +157,7 @@ def physics_arms(
             "peaks": {"contacts of all worlds": env.engine.peaks[0], "rows": env.engine.peaks[1]},
             "ticks per control step": env.task.ticks,
             "deterministic": False,
+            "compiled": compiled,
             "episodes ended": len(episodes) + whole.book.num_lost,
         }
 

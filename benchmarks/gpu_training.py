@@ -60,7 +60,7 @@ def settings(worlds: int) -> TorchPPOSettings:
 
 
 def training_arms(
-    robot: str, worlds: int, device: str, iterations: int
+    robot: str, worlds: int, device: str, iterations: int, *, compiled: bool = False
 ) -> tuple[list[Arm], dict[str, Any]]:
     """Build the arms of one robot.
 
@@ -69,13 +69,16 @@ def training_arms(
         worlds: N.
         device: As Warp names it.
         iterations: PPO iterations of one round.
+        compiled: Whether the operations around the physics are fused by `torch.compile`, in the
+            worlds of both `TorchPPO` and rsl_rl.
     """
-    arms = [_ours(robot, worlds, device, iterations), _cores(robot, worlds, iterations)]
+    ours = _ours(robot, worlds, device, iterations, compiled)
+    arms = [ours, _cores(robot, worlds, iterations)]
     left_out = {}
     if importlib.util.find_spec("rsl_rl") is None:
         left_out[THEIRS] = "the package rsl-rl-lib is not installed"
     else:
-        arms.insert(1, _theirs(robot, worlds, device, iterations))
+        arms.insert(1, _theirs(robot, worlds, device, iterations, compiled))
     extra = {"left_out": left_out, "hyperparameters": vars_of(settings(worlds))}
     return arms, extra
 
@@ -96,8 +99,8 @@ def training_ratios(robot: str, arms: list[Arm]) -> list[Ratio]:
     return [ratio for ratio in pairs if ratio.top in names]
 
 
-def _ours(robot: str, worlds: int, device: str, iterations: int) -> Arm:
-    env = DeviceVecEnv(build(robot, worlds, device, randomization=MASSES))
+def _ours(robot: str, worlds: int, device: str, iterations: int, compiled: bool) -> Arm:
+    env = DeviceVecEnv(build(robot, worlds, device, randomization=MASSES, compiled=compiled))
     return _torch_ppo(OURS, env, worlds, device, iterations)
 
 
@@ -123,10 +126,10 @@ def _torch_ppo(
     return Arm(name, run, note=note, close=env.close)
 
 
-def _theirs(robot: str, worlds: int, device: str, iterations: int) -> Arm:
+def _theirs(robot: str, worlds: int, device: str, iterations: int, compiled: bool) -> Arm:
     from rsl_rl.runners import OnPolicyRunner
 
-    env = build(robot, worlds, device, randomization=MASSES)
+    env = build(robot, worlds, device, randomization=MASSES, compiled=compiled)
     with contextlib.redirect_stdout(io.StringIO()):
         runner = OnPolicyRunner(_RslWorlds(env), _rsl_config(), log_dir=None, device=device)
 

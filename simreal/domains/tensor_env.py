@@ -30,7 +30,7 @@ from simreal.domains.fit import check_robot, check_task
 from simreal.domains.randomization import Sampler
 from simreal.domains.tensor_book import TensorBook
 from simreal.domains.tensor_dynamics import TensorDynamics
-from simreal.domains.tensor_graphs import Pieces
+from simreal.domains.tensor_graphs import Compiler, Pieces
 from simreal.domains.tensor_namespace import TorchNamespace
 from simreal.domains.tensor_parts import TensorLine, TensorObservation, TensorSensors
 from simreal.domains.tensor_random import CounterRandom, numbered
@@ -88,6 +88,7 @@ class TensorVecEnv:
         training: bool = False,
         stagger: bool | None = None,
         graphs: bool = True,
+        compiler: Compiler | None = None,
         log_capacity: int | None = None,
     ) -> None:
         """Build the worlds; call `reset` before the first step.
@@ -101,6 +102,8 @@ class TensorVecEnv:
             training: Whether episodes also begin at random states (`task.explore`).
             stagger: Whether the first episodes begin at random steps; as `training` if None.
             graphs: Whether tensor operations are captured as well, on a CUDA device.
+            compiler: What fuses them, for instance `torch.compile`, which takes a minute at the
+                first steps; nothing if None.
             log_capacity: Finished episodes kept between two calls of `drain`; 8 N, at least 1024,
                 if None.
 
@@ -137,7 +140,7 @@ class TensorVecEnv:
         except BaseException:
             self.close()
             raise
-        self.pieces = Pieces(self.device, graphs=graphs)
+        self.pieces = Pieces(self.device, graphs=graphs, compiler=compiler)
         self._ready = self._begun = False
 
     # ------------------------------------------------------------------ build

@@ -12,6 +12,9 @@ import torch
 
 from simreal.errors import EngineError
 
+Compiler = Callable[[Callable[[], None]], Callable[[], None]]
+"""From a function to one that computes the same."""
+
 WARM_UP_STEPS = 3
 """How often a piece runs as it is before it is captured."""
 
@@ -23,14 +26,20 @@ class Pieces:
         graphs: Whether pieces are captured.
     """
 
-    def __init__(self, device: torch.device, *, graphs: bool) -> None:
+    def __init__(
+        self, device: torch.device, *, graphs: bool, compiler: Compiler | None = None
+    ) -> None:
         """Choose the device.
 
         Args:
             device: Where the tensors are.
             graphs: Whether pieces are to be captured, on a CUDA device.
+            compiler: What fuses the operations of a piece into fewer kernels, for instance
+                `torch.compile`; they run one by one if None.
         """
         self.graphs = graphs and device.type == "cuda"
+        self._compiler = compiler
+        self._compiled: dict[str, Callable[[], None]] = {}
         self._runs: dict[str, int] = {}
         self._captured: dict[str, Any] = {}
 
@@ -50,11 +59,15 @@ class Pieces:
             EngineError: It cannot be captured, for instance because a task's function waits for
                 the device.
         """
-        if not self.graphs:
-            body()
-            return
         if name in self._captured:
             self._captured[name].replay()
+            return
+        if self._compiler is not None:
+            if name not in self._compiled:
+                self._compiled[name] = self._compiler(body)
+            body = self._compiled[name]
+        if not self.graphs:
+            body()
             return
         self._runs[name] = self._runs.get(name, 0) + 1
         if self._runs[name] <= WARM_UP_STEPS:
