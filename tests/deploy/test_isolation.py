@@ -5,8 +5,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
 BLOCKED = (
     "torch",
     "stable_baselines3",
@@ -16,6 +14,8 @@ BLOCKED = (
     "gymnasium",
     "pybullet",
     "mujoco",
+    "onnx",
+    "onnxruntime",
     "scipy",
     "simreal.engines",
     "simreal.domains",
@@ -71,13 +71,12 @@ def test_loading_needs_no_safetensors_package(written: Path) -> None:
     assert out.strip() == "[]"
 
 
-@pytest.mark.slow
 def test_import_is_quick() -> None:
-    out = _run("""
+    program = """
     import time
     import numpy
     begin = time.process_time()
     import simreal.deploy
     print(time.process_time() - begin)  # a busy machine must not fail this
-    """)
-    assert float(out) < 0.2
+    """
+    assert min(float(_run(program)) for _ in range(3)) < 0.2
