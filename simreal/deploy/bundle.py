@@ -36,6 +36,7 @@ MAX_BUNDLE_BYTES = 64 * 2**20
 # A member that is a link must not be followed, one that is a pipe must not block.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _SNIFFED = 8
+_DIRECTION = 0.1  # by how much a recorded direction may differ from length 1, noise included
 _TENSOR_ROLES = ("weights", "golden", "training")
 
 
@@ -241,6 +242,7 @@ def _load(folder: Path, max_bytes: int) -> Bundle:
     _check_shapes(tensors, _weight_shapes(manifest), weights)
     recorded = read_tensors(data[golden], golden)
     _check_shapes(recorded, _golden_shapes(manifest), golden)
+    _check_directions(recorded, manifest, golden)
     extra = next((n for n, entry in manifest.files.items() if entry.role == "training"), None)
     return Bundle(
         path=folder,
@@ -358,6 +360,17 @@ def _check_shapes(
         expect(found == shape, f"{where} tensor {describe(name)}", f"shape {shape}", Words(found))
     for name in tensors:
         expect(name in shapes, where, "only the tensors of the manifest", name)
+
+
+def _check_directions(recorded: Mapping[str, np.ndarray], manifest: Manifest, where: str) -> None:
+    """Refuse a recording in which gravity is an acceleration, or a quaternion is no rotation."""
+    for signal in manifest.signals:
+        if signal.kind not in ("gravity", "quaternion"):
+            continue
+        length = np.linalg.norm(recorded[f"signal.{signal.name}"], axis=1)
+        worst = float(length[int(np.argmax(np.abs(length - 1.0)))])
+        field = f"{where} signal {describe(signal.name)} ({signal.kind})"
+        expect(abs(worst - 1.0) < _DIRECTION, field, "vectors of length 1", worst)
 
 
 def _layers(tensors: Mapping[str, np.ndarray], manifest: Manifest, where: str) -> tuple[Layer, ...]:
