@@ -14,6 +14,7 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains.domain import Domain
 from simreal.domains.vec_env import SimVecEnv, StepResult
+from simreal.engines.ray_workers import RayWorkers
 from simreal.errors import ConfigError
 
 Act = Callable[[slice, np.ndarray], np.ndarray]
@@ -35,7 +36,7 @@ class HalvesVecEnv:
         domain: Domain,
         num_worlds: int,
         *,
-        workers: int = 1,
+        workers: int | RayWorkers = 1,
         **settings: Any,
     ) -> None:
         """Build both halves; call `reset` before anything else.

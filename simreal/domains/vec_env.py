@@ -27,6 +27,7 @@ from simreal.domains.fit import check_robot, check_task
 from simreal.domains.randomization import Sampler
 from simreal.domains.wiring import Wiring
 from simreal.engines import EngineSpec, make_engine
+from simreal.engines.ray_workers import RayWorkers
 from simreal.errors import CheckpointError, ConfigError, EngineError
 
 
@@ -72,7 +73,7 @@ class SimVecEnv:
         seed: int = 0,
         training: bool = False,
         stagger: bool | None = None,
-        workers: int = 1,
+        workers: int | RayWorkers = 1,
         first_world: int = 0,
     ) -> None:
         """Build the worlds; call `reset` before the first step.
@@ -86,7 +87,7 @@ class SimVecEnv:
             training: Whether episodes also begin at random states (`task.explore`).
             stagger: Whether the first episodes begin at random steps, so that worlds do not end
                 together; as `training` if None.
-            workers: Processes that run the physics; results do not depend on it.
+            workers: Processes that run the physics, or Ray actors; results do not depend on it.
             first_world: Index of the first world, where this is a part of a larger batch.
 
         Raises:
@@ -94,7 +95,7 @@ class SimVecEnv:
             ParameterError: The domain asks for a parameter that does not exist or cannot be
                 applied.
         """
-        if num_worlds < 1 or workers < 1:
+        if num_worlds < 1 or (isinstance(workers, int) and workers < 1):
             raise ConfigError(
                 f"num_worlds is {num_worlds}, workers {workers}; at least 1 each needed"
             )
@@ -121,7 +122,7 @@ class SimVecEnv:
             self.close()
             raise
 
-    def _build_engine(self, fixed: Mapping[str, Any], workers: int) -> None:
+    def _build_engine(self, fixed: Mapping[str, Any], workers: int | RayWorkers) -> None:
         spec = EngineSpec(
             robot=self.robot,
             num_worlds=self.num_worlds,

@@ -1,11 +1,14 @@
 """Engines by name, imported only when one is asked for."""
 
 import importlib
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from simreal.core.robot import Robot
 from simreal.engines.base import Engine, EngineSpec
 from simreal.errors import DependencyError, unknown_name
+
+if TYPE_CHECKING:
+    from simreal.engines.ray_workers import RayWorkers
 
 # Name: module, class, packages it needs, and the command that installs them.
 _ENGINES: dict[str, tuple[str, str, tuple[str, ...], str]] = {
@@ -65,16 +68,19 @@ def engine_class(name: str, robot: Robot | None = None) -> type[Engine]:
         ) from error
 
 
-def make_engine(name: str, spec: EngineSpec, workers: int = 1) -> Engine:
+def make_engine(name: str, spec: EngineSpec, workers: "int | RayWorkers" = 1) -> Engine:
     """Build an engine by name.
 
     Args:
         name: Engine name.
         spec: What to build.
-        workers: Processes the worlds are spread over; 1 runs them in this one.
+        workers: Processes the worlds are spread over; 1 runs them in this one. Or Ray actors, which
+            may live on other machines.
     """
     if workers == 1:
         return engine_class(name, spec.robot)(spec)
     from simreal.engines.workers import WorkerEngine
 
+    if not isinstance(workers, int):
+        return WorkerEngine(name, spec, workers.count, make_crew=workers.make_crew)
     return WorkerEngine(name, spec, workers)
