@@ -218,6 +218,8 @@ class ValueCheck:
         allowed = kinds.get(type(old))
         if allowed is None or interpolated or (isinstance(old, str) and not is_text):
             return
+        if isinstance(new, dict) and "_target_" in new:
+            return  # what is built is judged where it is built
         plain = str(new) if not isinstance(new, bool | int | float | list | dict | None) else new
         if isinstance(plain, float) and plain.is_integer() and type(old) is int:
             return

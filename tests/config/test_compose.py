@@ -7,8 +7,10 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from simreal.apps.train import TrainSettings
 from simreal.catalog import Catalog
 from simreal.config import compose, jobs, resolved_yaml
+from simreal.engines.ray_workers import RayWorkers
 from simreal.errors import ConfigError
 
 
@@ -181,3 +183,13 @@ def test_recipe_with_a_misspelled_root_key_does_not_even_compose(
     edit("pair/heavy.yaml", "# @package _global_\nsead: 3\n")
     with pytest.raises(ConfigError, match=r"heavy\.yaml: unknown key 'sead'.*mean 'seed'"):
         compose("train", ["pair=heavy"], catalog)
+
+
+def test_settings_that_may_be_a_number_or_an_object_take_either() -> None:
+    target = "simreal.engines.ray_workers.RayWorkers"
+    composed = compose("train", [f"workers={{_target_: {target}, count: 3, cpus: 0.5}}"])
+    assert composed.settings(TrainSettings).workers == RayWorkers(count=3, cpus=0.5)
+    assert compose("train", ["workers=2"]).settings(TrainSettings).workers == 2
+    wrong = compose("train", [f"workers={{_target_: {target}, count: 0}}"])
+    with pytest.raises(ConfigError, match=r"workers.count: count is 0"):
+        wrong.settings(TrainSettings)
