@@ -68,6 +68,8 @@ def body_bundle(
     terms = (*terms, Term(name="pos", source="joint_pos", elements=("elbow",), ops=(Op("sin"),)))
     rng = np.random.default_rng(0)
     signals = {s.name: rng.standard_normal((64, len(s.elements))) for s in VECTORS}
+    for name in (GRAVITY.name, ATTITUDE.name):  # directions, which a bundle wants of length 1
+        signals[name] /= np.linalg.norm(signals[name], axis=1, keepdims=True)
     signals |= {name: rng.standard_normal((64, 3)) for name in ("joint_pos", "joint_vel")}
     rows = [signals[s.name] for s in VECTORS] + [np.sin(signals["joint_pos"][:, 2:])]
     observation = np.hstack(rows).astype(np.float32)
