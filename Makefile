@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 STAMP := $(VENV)/.dev
 FAST := not slow and not gpu and not hardware
+# Tests of one file share what they build, so a file stays with one process.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Small arrays gain nothing from threads, and several processes share the machine.
 export OMP_NUM_THREADS ?= 1
@@ -38,10 +40,10 @@ type: $(STAMP)
 	$(BIN)/mypy
 
 test: lint type
-	$(BIN)/python -m pytest -m "$(FAST)"
+	$(PYTEST) -m "$(FAST)"
 
 test-all: lint type
-	$(BIN)/python -m pytest -m "not gpu and not hardware"
+	$(PYTEST) -m "not gpu and not hardware"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix-only .
