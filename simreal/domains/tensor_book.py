@@ -27,7 +27,8 @@ class TensorBook:
         start: Step at which the episode began (N,), int64.
         terms: Sum of each reward term (K, N).
         ok: Whether the success test held so far (N,), bool.
-        num_lost: Finished episodes that the log had no room for, since the last `drain`.
+        num_diverged: Episodes that ended because the physics failed, of those drained.
+        num_lost: Finished episodes that the log had no room for.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class TensorBook:
         # The last row takes what is not to be kept.
         self._log = torch.zeros(capacity + 1, columns, dtype=torch.float64, device=device)
         self._count = torch.zeros(1, dtype=torch.int64, device=device)
-        self.num_lost = 0
+        self.num_diverged = self.num_lost = 0
 
     def begin(self, mask: Tensor, start: Tensor | int) -> None:
         """Begin a new episode in some worlds.
@@ -123,7 +124,9 @@ class TensorBook:
         self.num_lost += count - kept
         rows = self._log[:kept].cpu().numpy().tolist()
         self._count.zero_()
-        return [self._info(row) for row in rows]
+        episodes = [self._info(row) for row in rows]
+        self.num_diverged += sum(episode.reason == _REASONS[2] for episode in episodes)
+        return episodes
 
     def _info(self, row: Sequence[float]) -> EpisodeInfo:
         terms = row[_FIXED : _FIXED + len(self.names)]

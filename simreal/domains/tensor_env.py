@@ -90,6 +90,7 @@ class TensorVecEnv:
         graphs: bool = True,
         compiler: Compiler | None = None,
         log_capacity: int | None = None,
+        first_world: int = 0,
     ) -> None:
         """Build the worlds; call `reset` before the first step.
 
@@ -106,6 +107,8 @@ class TensorVecEnv:
                 first steps; nothing if None.
             log_capacity: Finished episodes kept between two calls of `drain`; 8 N, at least 1024,
                 if None.
+            first_world: Number of the first world, where these are some of more, for instance those
+                of one process of several; it counts in the random numbers.
 
         Raises:
             ConfigError: Robot and task do not fit, the batch is empty, or the domain's engine has
@@ -135,6 +138,7 @@ class TensorVecEnv:
             n: self._steps_between(n) for n in self._sampler.names("interval", "step")
         }
         self._build_engine(fixed)
+        self._random = CounterRandom(seed, num_worlds, self.device, first_world)
         try:
             self._allocate(fixed, log_capacity or max(1024, 8 * num_worlds))
         except BaseException:
@@ -181,7 +185,6 @@ class TensorVecEnv:
         )
         check_task(task, one, self.action_map.dim)
         self.xp = TorchNamespace(device)
-        self._random = CounterRandom(self.seed, n, device)
         self.dynamics = TensorDynamics(self._sampler, fixed, self._specs, n, self._random, device)
         names, self._columns = self.dynamics.columns()
         self._redrawn = tuple(
@@ -459,6 +462,7 @@ class TensorVecEnv:
         """Return everything that determines the future, name to array, for a checkpoint."""
         state = {f"engine.{k}": v for k, v in self.engine.get_state().items()}
         state.update({k: v.cpu().numpy().copy() for k, v in self._state_tensors().items()})
+        state["num_diverged"] = np.array([self.book.num_diverged])
         return {**state, "seed": np.array([self.seed], dtype=np.uint64)}
 
     @torch.no_grad()
@@ -484,6 +488,7 @@ class TensorVecEnv:
                 )
         self.seed = int(state["seed"][0])
         self._random.reseed(self.seed)
+        self.book.num_diverged = int(state["num_diverged"][0])
         for name, value in own.items():
             value.copy_(torch.from_numpy(np.ascontiguousarray(state[name])))
         for name in self.dynamics.wired.keys() & self.dynamics.values.keys():

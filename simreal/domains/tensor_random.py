@@ -42,15 +42,18 @@ _NODES = 4096
 class CounterRandom:
     """Draw uniform and normal numbers for N worlds, by name of what is drawn."""
 
-    def __init__(self, seed: int, num_worlds: int, device: torch.device) -> None:
+    def __init__(
+        self, seed: int, num_worlds: int, device: torch.device, first_world: int = 0
+    ) -> None:
         """Take a seed.
 
         Args:
             seed: Seed of the run.
             num_worlds: N.
             device: Where the numbers are needed.
+            first_world: Number of the first world, where these are some of more.
         """
-        self._device, self._num_worlds = device, num_worlds
+        self._device, self._num_worlds, self._first = device, num_worlds, first_world
         self._keys: dict[Stream, Tensor] = {}
         self._columns: dict[tuple[str, ...], Tensor] = {}
         self.reseed(seed)
@@ -60,7 +63,7 @@ class CounterRandom:
         self.seed = check_seed(seed)
         for stream in Stream:
             key = _mixed_number(_mixed_number(seed + _GAMMA) ^ (int(stream) * _GAMMA & _WORD))
-            worlds = torch.arange(self._num_worlds, dtype=torch.int64)
+            worlds = self._first + torch.arange(self._num_worlds, dtype=torch.int64)
             values = _mixed(worlds * _signed(_GAMMA) + _signed(key)).to(self._device)
             if stream in self._keys:
                 self._keys[stream].copy_(values)

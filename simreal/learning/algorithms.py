@@ -12,10 +12,14 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from simreal.core.robot import Robot
 from simreal.core.task import Task
-from simreal.domains import SimVecEnv
+from simreal.domains import Domain, SimVecEnv
+from simreal.domains.tensor_env import ENGINES, TensorVecEnv
+from simreal.engines.ray_workers import RayWorkers
 from simreal.errors import ConfigError, unknown_name
 from simreal.learning.actor_critic import Memory, SimPolicy
+from simreal.learning.device_env import DeviceVecEnv
 from simreal.learning.policy import ACTIVATIONS, linear_schedule, policy_kwargs
 from simreal.learning.torch_ppo import TorchPPO
 from simreal.learning.vec_env import SB3VecEnv
@@ -93,11 +97,46 @@ class AlgorithmSettings(ABC):
             normalize=self.normalize and task.normalize,
         )
 
-    def face(self, sim: SimVecEnv) -> SB3VecEnv:
+    def worlds(
+        self,
+        robot: Robot,
+        task: Task,
+        domain: Domain,
+        num_worlds: int,
+        *,
+        seed: int,
+        training: bool,
+        workers: int | RayWorkers,
+        first_world: int = 0,
+    ) -> SimVecEnv | TensorVecEnv:
+        """Return the worlds to learn in.
+
+        Args:
+            robot: The robot.
+            task: The task.
+            domain: Source or target.
+            num_worlds: How many.
+            seed: Seed of all that is random in them.
+            training: Whether episodes are those of a training.
+            workers: Processes that run the physics, or Ray actors.
+            first_world: Number of the first world, where these are some of more.
+        """
+        return SimVecEnv(
+            robot,
+            task,
+            domain,
+            num_worlds,
+            seed=seed,
+            training=training,
+            workers=workers,
+            first_world=first_world,
+        )
+
+    def face(self, sim: Any) -> SB3VecEnv:
         """Return the environment to learn in.
 
         Args:
-            sim: The source or target worlds.
+            sim: What `worlds` gave.
         """
         return SB3VecEnv(sim)
 
@@ -264,12 +303,49 @@ class TorchPPOSettings(PPOSettings):
         """Return the name of the algorithm, as bundles have it."""
         return "ppo"
 
-    def face(self, sim: SimVecEnv) -> SB3VecEnv:
+    def worlds(
+        self,
+        robot: Robot,
+        task: Task,
+        domain: Domain,
+        num_worlds: int,
+        *,
+        seed: int,
+        training: bool,
+        workers: int | RayWorkers,
+        first_world: int = 0,
+    ) -> SimVecEnv | TensorVecEnv:
+        """Return the worlds to learn in: tensors, where the domain's engine has them.
+
+        Worker processes, a critic that sees more, and rewards that SB3's wrapper normalizes need
+        the numpy runtime.
+
+        Args:
+            robot: The robot.
+            task: The task.
+            domain: Source or target.
+            num_worlds: How many.
+            seed: Seed of all that is random in them.
+            training: Whether episodes are those of a training.
+            workers: Processes that run the physics, or Ray actors.
+            first_world: Number of the first world, where these are some of more.
+        """
+        numpy_only = workers != 1 or self.privileged or self.normalize_reward
+        place: Any = (robot, task, domain, num_worlds)
+        if domain.engine in ENGINES and not numpy_only:
+            return TensorVecEnv(*place, seed=seed, training=training, first_world=first_world)
+        return super().worlds(
+            *place, seed=seed, training=training, workers=workers, first_world=first_world
+        )
+
+    def face(self, sim: Any) -> SB3VecEnv:
         """Return the environment to learn in, with what only the critic sees if it is asked for.
 
         Args:
-            sim: The source or target worlds.
+            sim: What `worlds` gave.
         """
+        if isinstance(sim, TensorVecEnv):
+            return DeviceVecEnv(sim)
         return SB3VecEnv(sim, privileged=self.privileged)
 
     def build(self, env: SB3VecEnv, seed: int) -> PPO:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,7 +65,8 @@ class EpisodeLog(BaseCallback):
 
     Tags: `reward/<term>` is the mean per control step and `domain/<param>/mean` and `/std` are
     those of the draws, over the last episodes; `rollout/num_diverged` counts episodes that physics
-    ended, `rollout/num_lost` those whose worker process did.
+    ended, `rollout/num_lost` those whose worker process did, or that a device's log had no room
+    for. Worlds on a device tell once per rollout what ended.
     """
 
     def __init__(self, window: int = 512) -> None:
@@ -81,12 +82,18 @@ class EpisodeLog(BaseCallback):
     def _on_step(self) -> bool:
         env: Any = self.training_env
         if env.finished:
-            self._episodes.extend(env.finished)
-            self._new = True
+            self._take(env.finished)
         return True
+
+    def _take(self, episodes: Iterable[EpisodeInfo]) -> None:
+        self._episodes.extend(episodes)
+        self._new = True
 
     def _on_rollout_end(self) -> None:
         env: Any = self.training_env
+        if env.drained:
+            self._take(env.drained)
+            env.drained.clear()
         self.logger.record("rollout/num_diverged", env.sim.book.num_diverged)
         if env.sim.book.num_lost:
             self.logger.record("rollout/num_lost", env.sim.book.num_lost)

@@ -52,7 +52,17 @@ class DeviceVecEnv(SB3VecEnv):
             EngineError: An action was not a number, or there was no room for all contacts or
                 constraints.
         """
-        return [self._summary(episode) for episode in self.worlds.drain()]
+        episodes = self.worlds.drain()
+        self.drained.extend(episodes)
+        return [self._summary(episode) for episode in episodes]
+
+    def observed(self, obs: Any) -> np.ndarray:
+        """Return observations of the runtime as SB3 wants them.
+
+        Args:
+            obs: Tensor or array (N, dim).
+        """
+        return obs.cpu().numpy() if isinstance(obs, torch.Tensor) else obs
 
     def step_wait(self) -> Any:
         """Advance one control step; returns obs, rewards, dones and infos as SB3 wants them."""

@@ -204,7 +204,7 @@ class _Run:
     def __init__(self, job: TrainingJob, sink: ProgressSink | None, stack: ExitStack) -> None:
         single_thread()
         self.job, self.plan, self.sink, self.stack = job, job.plan, sink, stack
-        self.sim = SimVecEnv(
+        self.sim = job.settings.worlds(
             job.robot,
             job.task,
             job.domain,

@@ -4,6 +4,7 @@ It lives here and not beside `SimVecEnv` because that class must not import torc
 serves a runtime whose arrays are tensors of a GPU.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from simreal.domains.episodes import EpisodeInfo
 from simreal.domains.vec_env import SimVecEnv, StepResult
 from simreal.learning.tensor_env import TensorEnv, TensorStep, as_tensor
+
+_DRAINED = 4096  # so that they do not pile up where nobody reads them
 
 
 class SB3VecEnv(TensorEnv):
@@ -28,6 +31,7 @@ class SB3VecEnv(TensorEnv):
         device: Where its data are.
         num_privileged: How many entries at the end of an observation no robot measures.
         finished: Summaries of the episodes that ended in the last step.
+        drained: Summaries of the last episodes that only `drain` tells of; a reader takes them out.
     """
 
     def __init__(self, sim: SimVecEnv, *, privileged: bool = False) -> None:
@@ -41,6 +45,7 @@ class SB3VecEnv(TensorEnv):
         self.sim = sim
         self.device = torch.device(getattr(sim, "device", "cpu"))
         self.finished: list[EpisodeInfo] = []
+        self.drained: deque[EpisodeInfo] = deque(maxlen=_DRAINED)
         self._ended: list[EpisodeInfo] = []
         self._actions = np.zeros((sim.num_worlds, sim.action_map.dim))
         limit_s = sim.book.limit * sim.task.control_period_s
@@ -60,7 +65,7 @@ class SB3VecEnv(TensorEnv):
         self._reset_options()
         return self.observed(_array(self.sim.reset(seed))).copy()
 
-    def observed(self, obs: np.ndarray) -> np.ndarray:
+    def observed(self, obs: Any) -> np.ndarray:
         """Return observations of the runtime with what is privileged behind them, if it is asked.
 
         Args:

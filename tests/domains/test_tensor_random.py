@@ -154,3 +154,13 @@ def test_a_distribution_without_quantiles_is_refused() -> None:
 
     with pytest.raises(ParameterError, match=r"Strange\(\) cannot be drawn on a device"):
         tensor_random.quantile(Strange(), CPU)
+
+
+def test_some_worlds_of_more_meet_the_numbers_they_have_among_all() -> None:
+    at = torch.zeros(5, dtype=torch.int64)
+    device = torch.device("cpu")
+    whole = tensor_random.CounterRandom(3, 5, device).uniform(Stream.INITIAL, at, at, ("a",))
+    part = tensor_random.CounterRandom(3, 2, device, 3).uniform(
+        Stream.INITIAL, at[:2], at[:2], ("a",)
+    )
+    assert torch.equal(part, whole[3:])
