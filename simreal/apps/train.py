@@ -18,6 +18,7 @@ from simreal.evaluation.measure import check_episodes, measure
 from simreal.evaluation.provenance import git_commit
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.artifact import Trained, network_of, save_policy
+from simreal.learning.processes import Processes, started_by_torchrun
 from simreal.learning.trainer import TrainingJob, TrainingOutcome, TrainingPlan, train
 from simreal.paths import project_root
 
@@ -54,17 +55,24 @@ def main(args: list[str]) -> int:
     """
     composed = jobs("train", args)
     check_outputs(composed)
-    for job in composed:
-        _run(job, args)
+    with started_by_torchrun() as processes:
+        for job in composed:
+            _run(job, args, processes)
     return 0
 
 
-def _run(composed: Composed, args: list[str]) -> None:
-    found = opened("train", composed, TrainSettings, args)
+def _run(composed: Composed, args: list[str], processes: Processes) -> None:
+    # The first process makes the folder of the run, or finds it, and the others learn where it is.
+    first = processes.first
+    found = processes.tell(opened("train", composed, TrainSettings, args) if first else None)
     if found is None:
         return
     composed, settings, folder = found
-    job = _job(composed, settings, folder)
+    job = _job(composed, settings, folder) if first else None
+    place = processes.tell(job.folder if job else None)
+    if job is None:
+        train(_job(composed, settings, place), resume=folder is not None)
+        return
     say(f"run        {job.folder}")
     say(f"tensorboard --logdir {job.folder / 'tensorboard'}")
     with ProgressLine(f"{job.task.name} in {job.domain.name}") as line:

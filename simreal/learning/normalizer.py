@@ -8,6 +8,8 @@ and the next one, so that the probabilities of a rollout are those its update se
 import torch
 from torch import nn
 
+from simreal.learning.processes import processes
+
 EPSILON = 1e-8
 LIMIT = 10.0
 
@@ -59,13 +61,16 @@ class RunningNorm(nn.Module):
 
         Entries beyond `dim` are those that only the critic reads.
 
+        With several processes the batch is those of all of them, each of the same size.
+
         Source: Chan, Golub and LeVeque 1979, parallel mean and variance.
         """
         if self.frozen or batch.shape[0] == 0:
             return
         batch = batch[:, : self.mean.shape[0]].to(torch.float64)
-        number = float(batch.shape[0])
-        mean, var = batch.mean(dim=0), batch.var(dim=0, unbiased=False)
+        everybody = processes()
+        number = float(batch.shape[0] * everybody.size)
+        mean, var = (part.squeeze(0) for part in everybody.moments(batch, 0))
         total = self.count + number
         delta = mean - self.mean
         squares = self.var * self.count + var * number + delta**2 * (self.count * number / total)

@@ -5,6 +5,9 @@ with other parameters, a frozen extractor is a phase in which some parts do not 
 environment steps are counted, those of held-out evaluations included, because on a robot they all
 cost the same.
 
+With several processes (`simreal.learning.processes`) each has its own worlds; the first one alone
+evaluates and writes, and tells the others what follows from it.
+
 Whatever happens beside learning happens between two rollouts, in this order: the normalizer takes
 up the last rollout, the phase changes, the policy is evaluated, a checkpoint is written.
 """
@@ -18,6 +21,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from simreal.core.robot import Robot
@@ -40,7 +44,10 @@ from simreal.learning.checkpoint import Checkpoint, newest_checkpoint, write_che
 from simreal.learning.freezing import freeze, set_learning_rates, trainable, unfreeze
 from simreal.learning.identity import check_identity, identity_of
 from simreal.learning.logs import open_logs
+from simreal.learning.parallel_state import apart, part_of_process
+from simreal.learning.processes import SEED_STEP, processes
 from simreal.learning.snapshot import model_state, restore_model
+from simreal.learning.torch_ppo import TorchPPO
 
 EVALUATION_SEED = 1_000_003
 """Seed of held-out evaluations; training seeds are smaller, so no training episode is repeated."""
@@ -203,6 +210,7 @@ class _Run:
 
     def __init__(self, job: TrainingJob, sink: ProgressSink | None, stack: ExitStack) -> None:
         single_thread()
+        self.processes = processes()
         self.job, self.plan, self.sink, self.stack = job, job.plan, sink, stack
         self.sim = job.settings.worlds(
             job.robot,
@@ -212,17 +220,32 @@ class _Run:
             seed=job.seed,
             training=True,
             workers=job.workers,
+            first_world=self.processes.rank * job.settings.num_worlds,
         )
         stack.callback(self.sim.close)
         self.env = job.settings.face(self.sim)
         self.held_out = SimVecEnv(job.robot, job.task, job.domain, job.plan.eval_episodes)
         stack.callback(self.held_out.close)
         self.model = job.settings.build(self.env, job.seed)
+        self._split()
         self.curve: list[CurvePoint] = []
         self.best: dict[str, torch.Tensor] = {}
         self.best_at, self.good_in_a_row = 0, 0
         self.phase = -1
         self.progress = Progress(sink, self.plan.num_steps) if sink else None
+
+    def _split(self) -> None:
+        """Let the processes begin with one policy and draw different exploration."""
+        rank, size = self.processes.rank, self.processes.size
+        if size == 1:
+            return
+        if not isinstance(self.model, TorchPPO) or self.model.get_vec_normalize_env() is not None:
+            raise ConfigError(
+                f"{size} processes train together, with algo={type(self.job.settings).__name__}; "
+                "TorchPPO without normalize_reward can: set algo=torch_ppo, or leave out torchrun"
+            )
+        if rank:
+            torch.manual_seed(self.job.seed + SEED_STEP * rank)
 
     def execute(self, resume: bool) -> TrainingOutcome:
         """Train to the end of the plan, from the beginning or from the newest checkpoint."""
@@ -231,7 +254,8 @@ class _Run:
         initial = self._parameters()
         found = self._found(resume)
         done = int(found.meta["num_timesteps"]) if found else None
-        logger = open_logs(self.job.folder / "tensorboard", done)
+        folder = self.job.folder / "tensorboard"
+        logger = open_logs(folder, done) if self.processes.first else Logger(None, [])
         self.stack.callback(logger.close)
         self.model.set_logger(logger)
         if found:
@@ -322,13 +346,7 @@ class _Run:
     # ------------------------------------------------------------ evaluation
 
     def _evaluate(self) -> bool:
-        episodes = run_episodes(
-            self.held_out, Acting(self.model.policy), self.plan.eval_episodes, EVALUATION_SEED
-        )
-        spent = (self.curve[-1].eval_steps if self.curve else 0) + num_steps(episodes)
-        point = CurvePoint(
-            self.model.num_timesteps, spent, success_rate(episodes), mean_return(episodes)
-        )
+        point: CurvePoint = self.processes.tell(self._measured() if self.processes.first else None)
         before = max(((p.success, p.return_) for p in self.curve), default=(-1.0, -np.inf))
         if (point.success, point.return_) > before:
             self.best, self.best_at = self._parameters(), point.num_steps
@@ -341,6 +359,15 @@ class _Run:
             self.good_in_a_row + 1 if goal is not None and point.success >= goal else 0
         )
         return not self._good_enough
+
+    def _measured(self) -> CurvePoint:
+        episodes = run_episodes(
+            self.held_out, Acting(self.model.policy), self.plan.eval_episodes, EVALUATION_SEED
+        )
+        spent = (self.curve[-1].eval_steps if self.curve else 0) + num_steps(episodes)
+        return CurvePoint(
+            self.model.num_timesteps, spent, success_rate(episodes), mean_return(episodes)
+        )
 
     def _tell_success(self) -> None:
         if self.progress is not None and self.curve:
@@ -359,6 +386,7 @@ class _Run:
             self.model._last_episode_starts = np.ones(self.sim.num_worlds, dtype=bool)
         tensors, meta = model_state(self.model)
         tensors |= {f"world.{k}": v for k, v in self.sim.get_state().items()}
+        tensors, meta = apart(self.processes, tensors, meta)
         tensors |= {f"best.{k}": v.cpu().numpy() for k, v in self.best.items()}
         meta |= {
             "identity": self._identity(),
@@ -366,7 +394,8 @@ class _Run:
             "best_at": self.best_at,
             "good_in_a_row": self.good_in_a_row,
         }
-        write_checkpoint(self._checkpoints, self.model.num_timesteps, tensors, meta)
+        if self.processes.first:
+            write_checkpoint(self._checkpoints, self.model.num_timesteps, tensors, meta)
         if getattr(self.model, "use_sde", False):
             # A rollout draws its exploration before callbacks run. A resumed run draws it from the
             # generator just saved, and so must this one.
@@ -374,6 +403,11 @@ class _Run:
         return True
 
     def _found(self, resume: bool) -> Checkpoint | None:
+        """Return what the run continues from; the first process looks, for all of them."""
+        found = self._newest(resume) if self.processes.first else None
+        return part_of_process(self.processes, self.processes.tell(found))
+
+    def _newest(self, resume: bool) -> Checkpoint | None:
         if not resume and any(self._checkpoints.glob("checkpoint-*.json")):
             raise CheckpointError(
                 f"{self._checkpoints} holds the checkpoints of a run; resume it, or train into "
@@ -407,6 +441,7 @@ class _Run:
 
     def _identity(self) -> dict[str, str]:
         job = self.job
+        together = {"processes": self.processes.size} if self.processes.size > 1 else {}
         return identity_of(
             robot={"interface": job.robot.interface_sha256, "dynamics": job.robot.dynamics_sha256},
             task=job.task,
@@ -415,4 +450,5 @@ class _Run:
             plan=job.plan,
             seed=job.seed,
             origin=job.origin,
+            **together,
         )

@@ -155,6 +155,6 @@ def test_a_sweep_trains_each_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Words
 ) -> None:
     done: list[int] = []
-    monkeypatch.setattr(apps_train, "_run", lambda job, args: done.append(job.values["seed"]))
+    monkeypatch.setattr(apps_train, "_run", lambda job, args, *_: done.append(job.values["seed"]))
     assert cli.main(["train", *words["train"], "seed=0,1,5", "-m"]) == 0
     assert done == [0, 1, 5]

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from simreal.errors import ConfigError
 from simreal.learning.actor_critic import SimPolicy
+from simreal.learning.processes import processes
 from simreal.learning.tensor_env import TensorEnv, TensorStep, host, tensor_env
 from simreal.learning.torch_ppo.dense import DenseLearner, dense_policy
 from simreal.learning.torch_ppo.flat_adam import OptimizerStep, optimizer_step, portable_state
@@ -40,6 +41,8 @@ class TorchPPO(PPO):
     - Adam runs on one flat tensor, see `simreal.learning.torch_ppo.flat_adam`.
     - On a GPU statistics of an update are logged with the next `dump_logs`, or at the end of
       `learn`, because reading them earlier would wait for the device.
+    - Where torch's default process group exists, all its processes train one policy: steps are
+      counted, episodes logged and gradients averaged over them, see `simreal.learning.processes`.
 
     Attributes:
         rollout_buffer: The last rollout, as tensors.
@@ -154,7 +157,7 @@ class TorchPPO(PPO):
         clipped_actions = self._within_bounds(actions)
         step: TensorStep = env.step_tensor(clipped_actions)
         rollout_buffer.add(step)
-        self.num_timesteps += env.num_envs
+        self.num_timesteps += env.num_envs * processes().size
         done = rollout_buffer.done[rollout_buffer.pos - 1]
         new_obs, rewards = host(step.obs), host(step.reward)
         dones, infos = host(done.bool()), step.infos
@@ -188,7 +191,7 @@ class TorchPPO(PPO):
             self._count_episodes(env)
 
     def _count_episodes(self, env: TensorEnv) -> None:
-        infos = env.drain()
+        infos = processes().joined(env.drain())
         self._update_info_buffer(infos, np.ones(len(infos), dtype=bool))
 
     def _tensor_face(self, env: VecEnv) -> TensorEnv:

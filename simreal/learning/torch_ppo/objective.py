@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from simreal.learning.processes import Processes
+
 STATISTICS = ("policy_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
 
 
@@ -45,19 +47,26 @@ class Table:
         entropies: Written by the learner: mean entropy (M,).
     """
 
-    def __init__(self, columns: torch.Tensor, order: torch.Tensor, objective: Objective) -> None:
+    def __init__(
+        self,
+        columns: torch.Tensor,
+        order: torch.Tensor,
+        objective: Objective,
+        processes: Processes,
+    ) -> None:
         """Gather the columns and normalize the advantages.
 
         Args:
             columns: Advantages, returns, log probabilities and values (4, T * N).
             order: See `order`.
             objective: The constants.
+            processes: Who trains; a minibatch is made of a row of each of them.
         """
         rows, width = order.shape
-        self.order, self.objective = order, objective
+        self.order, self.objective, self._processes = order, objective, processes
         gathered = columns.index_select(1, order.reshape(-1)).view(4, rows, width)
         advantages, self.returns, self.old_log_probs, self.old_values = gathered.unbind(0)
-        if objective.normalize and width > 1:
+        if objective.normalize and width * processes.size > 1:
             advantages = self._normalized(advantages)
         self.advantages = advantages
         self.log_ratios, self.errors = (
@@ -66,9 +75,14 @@ class Table:
         )
         self.entropies = columns.new_empty(rows)
 
-    @staticmethod
-    def _normalized(advantages: torch.Tensor) -> torch.Tensor:
-        std, mean = torch.std_mean(advantages, dim=1, keepdim=True)
+    def _normalized(self, advantages: torch.Tensor) -> torch.Tensor:
+        processes = self._processes
+        if processes.size == 1:
+            std, mean = torch.std_mean(advantages, dim=1, keepdim=True)
+            return (advantages - mean) / (std + 1e-8)
+        mean, var = processes.moments(advantages, 1)
+        number = advantages.shape[1] * processes.size
+        std = torch.sqrt(var * (number / (number - 1)))
         return (advantages - mean) / (std + 1e-8)
 
     def clear(self, row: int) -> None:
@@ -77,12 +91,14 @@ class Table:
             tensor[row:] = 0.0
 
     def kl(self, row: int) -> torch.Tensor:
-        """Return the approximate KL divergence of a minibatch (), see `statistics`."""
+        """Return the approximate KL divergence of a minibatch over all processes ()."""
         log_ratio = self.log_ratios[row]
-        return (torch.expm1(log_ratio) - log_ratio).mean()
+        divergence = (torch.expm1(log_ratio) - log_ratio).mean()
+        self._processes.average(divergence)
+        return divergence
 
     def statistics(self) -> torch.Tensor:
-        """Return what `STATISTICS` names, per minibatch (M, 6).
+        """Return what `STATISTICS` names, per minibatch, averaged over the processes (M, 6).
 
         The KL divergence is Schulman's estimate of low variance (joschu.net/blog/kl-approx.html).
         """
@@ -95,7 +111,9 @@ class Table:
         approx_kl = (ratio - 1.0 - self.log_ratios).mean(1)
         loss = policy_loss + objective.vf_coef * value_loss - objective.ent_coef * self.entropies
         rows = (policy_loss, value_loss, -self.entropies, clip_fraction, approx_kl, loss)
-        return torch.stack(rows, dim=1)
+        table = torch.stack(rows, dim=1)
+        self._processes.average(table)
+        return table
 
 
 def gaussian_entropy(log_std_sum: Any, dim: int) -> Any:

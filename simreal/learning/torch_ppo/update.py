@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from simreal.errors import ConfigError
+from simreal.learning.processes import processes
 from simreal.learning.torch_ppo.flat_adam import OptimizerStep
 from simreal.learning.torch_ppo.learner import Learner
 from simreal.learning.torch_ppo.objective import STATISTICS, Objective, Table
@@ -34,6 +35,9 @@ class UpdateLog:
 
 class Update:
     """Run the epochs over one rollout.
+
+    With several processes gradients, divergence and statistics are averaged over them, so that all
+    take the same steps and stop at the same minibatch.
 
     Where `target_kl` is set, the first minibatch beyond it and all later ones leave the parameters
     alone. On the CPU the loop ends there. On a GPU, which is not waited for, the rest of the
@@ -65,6 +69,7 @@ class Update:
                 f"steps can be skipped on the device; the optimizer is "
                 f"{type(self._stepper.optimizer).__name__}"
             )
+        self._processes = processes()
         self._stopped = torch.zeros((), device=buffer.device)
         self._over = False
         self._columns = torch.stack(
@@ -98,7 +103,7 @@ class Update:
             parts.append(order[whole:].view(1, -1))
         done = []
         for part in parts:
-            table = Table(self._columns, part, self._objective)
+            table = Table(self._columns, part, self._objective, self._processes)
             done.append((table, self._pass(table)))
             if self._over:
                 break
@@ -122,6 +127,7 @@ class Update:
                 else:
                     torch.sub(1.0, self._stopped, out=counted[row])
                     torch.maximum(self._stopped, table.kl(row) > limit, out=self._stopped)
+            self._processes.average(*stepper.gradients())
             stepper.step(model.max_grad_norm, None if limit is None else self._stopped)
         return counted
 
@@ -146,7 +152,9 @@ class Update:
         return UpdateLog(torch.stack([v.float() for v in values]), tuple(names))
 
     def _explained_variance(self) -> torch.Tensor:
-        values, returns = self._buffer.values, self._buffer.returns
-        spread = returns.var(correction=0)
-        explained = 1.0 - (returns - values).var(correction=0) / spread
+        values, returns = self._buffer.values.flatten(), self._buffer.returns.flatten()
+        _, spread = self._processes.moments(returns, 0)
+        _, unexplained = self._processes.moments(returns - values, 0)
+        spread = spread.squeeze(0)
+        explained = 1.0 - unexplained.squeeze(0) / spread
         return torch.where(spread == 0, torch.full_like(spread, torch.nan), explained)
