@@ -57,9 +57,13 @@ wheel: $(STAMP)
 	build/wheel/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
 	cd build && wheel/bin/simreal --help > /dev/null && wheel/bin/simreal list && wheel/bin/simreal info
 
+# Not among them: trainings that take hours, what needs a GPU, and what the scripts share.
+LONG := transfer_table pretraining published_returns ppo_learning gpu
+SHARED := rounds readme_tables gpu_checks gpu_physics gpu_training
+HEADLINES := $(filter-out $(patsubst %,benchmarks/%.py,$(LONG) $(SHARED)),$(wildcard benchmarks/*.py))
+
 bench: $(STAMP)
-	for script in $(filter-out benchmarks/rounds.py benchmarks/published_returns.py,$(wildcard benchmarks/*.py)); do \
-		echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	for script in $(HEADLINES); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 	$(BIN)/python benchmarks/rounds.py
 
 clean:

@@ -1,0 +1,1 @@
+"""What the kit is compared with and no package has."""
