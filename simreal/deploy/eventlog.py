@@ -246,7 +246,7 @@ def _plain(value: Any) -> Any:
 
 
 def _start(ring: Ring, file: int, max_bytes: int) -> subprocess.Popen[bytes]:
-    task = {"ring": ring.fd, "file": file, "max_bytes": max_bytes}
+    task = {"ring": ring.fd, "file": file, "max_bytes": max_bytes, "parent": os.getpid()}
     return subprocess.Popen(
         [sys.executable, "-m", "simreal.deploy.recorder", json.dumps(task)],
         pass_fds=[ring.fd, file],

@@ -2,6 +2,7 @@
 
 It is not the controller, so a disk that is slow, full or gone delays and breaks nothing but the
 log; and it outlives a controller that was killed, so the last records before that are written too.
+It ends when the controller closes the log or is gone.
 """
 
 import json
@@ -22,7 +23,8 @@ def main(argument: str) -> int:
         argument: The task, as JSON.
     """
     task = json.loads(argument)
-    parent = os.getppid()
+    # Told, not asked for: the controller may be gone before this process has begun.
+    parent = task["parent"]
     ring = Ring(fd=task["ring"])
     recorder = Recorder(ring, task["file"], task["max_bytes"])
     while True:

@@ -135,7 +135,7 @@ def main(argument: str) -> int:
         argument: The task, as JSON.
     """
     task = json.loads(argument)
-    parent = os.getppid()
+    parent = task["parent"]  # told: the controller may be gone before this process has begun
     target = make_target(task["target"], task["arguments"])
     with (
         RealTime(priority=task["priority"], required=False).granted() as refused,

@@ -73,6 +73,7 @@ class Watchdog:
             "target": target,
             "arguments": dict(arguments or {}),
             "priority": priority,
+            "parent": os.getpid(),
         }
         command = [sys.executable, "-m", "simreal.deploy.watch", json.dumps(task)]
         self._process = subprocess.Popen(
