@@ -14,6 +14,7 @@ import numpy as np
 
 from simreal.core.params import DynamicsParams, ParamSpec, catalogue
 from simreal.core.robot import Robot
+from simreal.engines.audit_poses import center_of_mass
 from simreal.engines.audit_probes import (
     MOST_TICKS,
     TICK_S,
@@ -173,7 +174,7 @@ class _Trial:
             (NOT_KEPT, not (_same(runs[0], runs[1]) and _same(runs[0], runs[2]))),
             (LEAKS, not _same(runs[0], runs[0], _AGAIN, _MIDDLE)),
             (LEAKS, not _same(runs[0], before[:ticks], _UNTOUCHED, _UNTOUCHED)),
-            (WRONG_DIRECTION, self.probe.sign != 0 and bool((self._turns(motion) <= 0).any())),
+            (WRONG_DIRECTION, self.probe.sign != 0 and not self._turns(motion)),
         )
         return AuditRow(
             **base,
@@ -196,8 +197,17 @@ class _Trial:
         first = self._record(engine, 1)[:, :, joints : 2 * joints]
         return response_ticks(self.probe, float(np.abs(first).max()))
 
-    def _turns(self, motion: list[float]) -> np.ndarray:
-        return self.probe.sign * np.diff(motion)
+    def _turns(self, motion: list[float]) -> bool:
+        """Return whether motion goes the expected way; a link that sticks already goes no further.
+
+        Args:
+            motion: At the low, the middle and the high value.
+        """
+        steps = self.probe.sign * np.diff(motion)
+        if self.probe.center:
+            whole = float(steps.sum())
+            return whole > FLOOR and float(steps.min()) >= -0.01 * whole
+        return bool((steps > 0).all())
 
     def _record(self, engine: Engine, ticks: int) -> np.ndarray:
         """Reset every world to the probe's start and record all coordinates (T, N, D)."""
@@ -218,6 +228,8 @@ class _Trial:
     def _motion(self, world: np.ndarray) -> float:
         """Return the motion the probe counts, from a record of one world (T, D)."""
         joints = len(self.probe.pos)
+        if self.probe.center:
+            return self._drift(world[-1, :joints])
         way = np.diff(world[:, :joints], axis=0, prepend=self.probe.pos[None])
         if not self.probe.signed:
             way = np.abs(way)
@@ -225,6 +237,14 @@ class _Trial:
         if world.shape[1] > 2 * joints and self.probe.name == "fall":
             total += float(abs(world[-1, 2 * joints + 2] - self._spec.robot.base_height))
         return total
+
+    def _drift(self, pose: np.ndarray) -> float:
+        """Return how far the center of mass went in the direction of the probe's weights [m]."""
+        robot, probe = self._spec.robot, self.probe
+        start = center_of_mass(robot, probe.pos)
+        along = center_of_mass(robot, probe.pos + probe.weights) - start
+        gone = center_of_mass(robot, pose) - start
+        return float(gone @ along / np.linalg.norm(along))
 
     def _holds(self, realized: np.ndarray) -> bool:
         wanted, found = self._values, np.reshape(realized, (_NUM_WORLDS, -1))

@@ -11,6 +11,11 @@ Every kind of parameter has a probe whose outcome follows from mechanics over a 
   it.
 * touch: on the ground, motors off or holding, one joint moving. On a fixed base, friction shortens
   its way and restitution lengthens it.
+* slide, throw, roll: where a slide can lift the robot, it lands on one link and no other. Only the
+  ground pushes the center of mass then: friction shortens its way along the ground, restitution
+  throws it higher. What resists rolling and spinning changes some motion.
+
+Joints whose default is near a limit begin in the middle of their range, where they can move.
 """
 
 from collections.abc import Mapping
@@ -20,13 +25,23 @@ import numpy as np
 
 from simreal.core.params import ParamSpec, catalogue
 from simreal.core.robot import Joint, Robot
+from simreal.engines.audit_poses import (
+    Grounding,
+    can_be_lifted,
+    felt_inertia,
+    free_pose,
+    grounding,
+    turns_upright,
+)
 from simreal.engines.base import CONTACT_KINDS, Engine
 
 TICK_S = 0.002
 _TILT = 0.3  # [rad]
 _SPEED = 1.0  # [rad/s or m/s]
+# A bounce below 0.2 m/s is none to Bullet; a skid must outlast what friction takes off it.
+_FALL, _SKID = 3.0, 8.0  # [m/s]
 MOST_TICKS = 50
-_COAST_TICKS, _TOUCH_TICKS, _FEWEST_TICKS = 50, 150, 5
+_COAST_TICKS, _TOUCH_TICKS, _LANDING_TICKS, _FEWEST_TICKS = 50, 150, 25, 5
 _TRAVEL = 0.2  # how far a driven joint may go before the pose matters [rad or m]
 # Factors on a nominal value that is not zero, by kind.
 _FACTORS = {"link_length": (0.8, 1.0, 1.25)}
@@ -43,13 +58,15 @@ class Probe:
     """Describe one short experiment.
 
     Attributes:
-        name: drive, coast, fall or touch, with the joint where one moves.
+        name: The experiment, with the joint that moves or the link that lands.
         fixed: Parameters held in every world, so that nothing else interferes.
         ground: Whether the robot stands on the ground.
         pos: Initial joint positions (J) [rad or m].
         vel: Initial joint velocities (J) [rad/s or m/s].
         command: What the actuators get throughout (A) [Nm, or rad for position actuators].
         weights: How much each joint's motion counts (J).
+        center: Whether the center of mass counts in place of the joints: from start to end, along
+            the way that the weights move it at the start.
         signed: Whether motion counts with its sign, or as the way gone.
         num_ticks: Length; None lets the response decide.
         sign: +1 where the motion grows with the parameter, -1 where it shrinks, 0 where neither
@@ -61,6 +78,7 @@ class Probe:
     vel: np.ndarray
     command: np.ndarray
     weights: np.ndarray
+    center: bool = False
     fixed: Mapping[str, float] = field(default_factory=dict)
     ground: bool = False
     signed: bool = False
@@ -84,6 +102,10 @@ def not_applicable(robot: Robot, param: ParamSpec) -> str:
     if param.kind in CONTACT_KINDS:
         if not any(shape.collides for shape in robot.link(param.target).shapes):
             return "the link has no colliding shape"
+        if param.kind == "spinning_friction" and not turns_upright(robot):
+            return "no link can turn about the vertical"
+        if can_be_lifted(robot) and grounding(robot, param.target) is None:
+            return "in every pose tried another link reaches the ground before this one"
     elif param.kind in ("com", "inertia", "link_length") and not _can_rotate(robot, param.target):
         return "the link cannot rotate"
     return ""
@@ -116,6 +138,9 @@ def probes(robot: Robot, param: ParamSpec, engine: type[Engine]) -> list[Probe]:
     """
     bench = _Bench(robot, param, engine)
     if param.kind in CONTACT_KINDS:
+        if can_be_lifted(robot):
+            place = grounding(robot, param.target)
+            return [] if place is None else bench.put_down(place)
         return [bench.touch(index) for index in range(robot.num_joints)]
     if param.kind in ("joint_damping", "joint_friction"):
         return [bench.coast(robot.joint_index(param.target))]
@@ -157,7 +182,7 @@ class _Bench:
         self._robot, self._param, self._engine = robot, param, engine
         self._specs = catalogue(robot)
         self._none = np.zeros(robot.num_joints)
-        self._rest = robot.default_pose
+        self._rest = free_pose(robot)
 
     def drive(self, sign: int) -> Probe:
         """Push with every actuator at once; count the motion along the torques."""
@@ -259,12 +284,44 @@ class _Bench:
         return Probe(
             name=f"touch {self._robot.joint_names[joint]}",
             ground=True,
-            pos=self._rest,
+            pos=self._robot.default_pose,
             vel=_SPEED * self._one(joint),
             command=self._idle(),
             weights=self._one(joint),
             num_ticks=_TOUCH_TICKS,
             sign=sign if self._robot.fixed_base else 0,
+        )
+
+    def put_down(self, place: Grounding) -> list[Probe]:
+        """Move the robot while one of its links is on the ground.
+
+        Args:
+            place: Where the link is on the ground.
+        """
+        kind, count = self._param.kind, self._robot.num_joints
+        fall = -_FALL * place.upward
+        if kind == "restitution":
+            return [self._landing(place, "throw", fall, place.upward, 1)]
+        if kind == "contact_friction" and place.level:
+            one = self._one(place.level[0])
+            return [self._landing(place, "slide", _SKID * one + fall, one, -1)]
+        moved = [self._one(joint) for joint in range(count) if not place.upward[joint]]
+        return [self._landing(place, "roll", _SPEED * one + fall, one, 0) for one in moved]
+
+    def _landing(
+        self, place: Grounding, name: str, vel: np.ndarray, weights: np.ndarray, sign: int
+    ) -> Probe:
+        return Probe(
+            name=f"{name} {self._param.target}",
+            ground=True,
+            pos=place.pos,
+            vel=vel,
+            command=self._idle(),
+            weights=weights,
+            center=sign != 0,
+            signed=True,
+            num_ticks=_LANDING_TICKS,
+            sign=sign,
         )
 
     def _hold(self, *kinds: str) -> dict[str, float]:
@@ -296,6 +353,9 @@ def _from_zero(robot: Robot, param: ParamSpec) -> tuple[float, float, float]:
         return (0.0, 0.1 * inertia, 0.3 * inertia)
     if param.kind == "kp":
         return (25.0 * inertia, 50.0 * inertia, 100.0 * inertia)
+    if robot.fixed_base:
+        index = robot.joint_index(param.target)
+        inertia = felt_inertia(robot, index, free_pose(robot))
     # Enough to take a good part of the speed during a coast, not enough to stop it.
     whole = inertia * _SPEED / (_COAST_TICKS * TICK_S)
     return (0.0, 0.1 * whole, 0.4 * whole)
