@@ -6,6 +6,7 @@ a compiler vectorizes it without being allowed to reorder sums. Do not compile i
 `-ffast-math`, which removes the tests for numbers that are not finite.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ def c_files(bundle: Bundle) -> dict[str, bytes]:
         signals=_signal_comments(manifest),
         commands=_command_comments(manifest),
         period=repr(float(manifest.timing.control_period_s)),
+        interface=manifest.robot.interface_sha256,
+        table=_signal_table(manifest),
         carry="\n".join(_member(field) for field in carry_fields(manifest)),
     )
     source = SOURCE.format(
@@ -182,6 +185,13 @@ def _sizes(manifest: Manifest) -> str:
         "POLICY_OUTPUTS": len(manifest.action.entries),
     }
     return "\n".join(f"#define {name} {size}" for name, size in sizes.items())
+
+
+def _signal_table(manifest: Manifest) -> str:
+    """Return signal names and elements as a C literal, as a robot's introduction has them."""
+    table = {signal.name: list(signal.elements) for signal in manifest.signals}
+    literal = json.dumps(json.dumps(table, separators=(",", ":")))
+    return literal.replace("?", r"\?")  # two of them would begin a trigraph
 
 
 def _signal_comments(manifest: Manifest) -> str:

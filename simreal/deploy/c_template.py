@@ -18,6 +18,11 @@ HEADER = """\
 
 {sizes}
 
+/* What the robot has to be, and its signals in the order above: compare before the first step. */
+#define POLICY_PERIOD_S {period}
+#define POLICY_INTERFACE_SHA256 "{interface}"
+#define POLICY_SIGNAL_TABLE {table}
+
 #ifdef __cplusplus
 extern "C" {{
 #endif

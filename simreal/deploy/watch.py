@@ -33,6 +33,10 @@ class TripTarget(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of the way to the robot, so that the process can end."""
+        ...
+
 
 class Watch:
     """Decide when to trip. Pure logic: `look` takes the time.
@@ -150,6 +154,7 @@ def main(argument: str) -> int:
         while not watch.done:
             time.sleep(watch.wait_s())
             watch.look(time.monotonic_ns())
+        target.close()
     return 0
 
 

@@ -138,6 +138,9 @@ class DatagramTrip:
         message = json.dumps({"trip": reason, "epoch": epoch})
         self._socket.sendto(message.encode(), self._path)
 
+    def close(self) -> None:
+        self._socket.close()
+
 
 def start_controller(
     bundle: Path, robot: LiveRobot, priority: int | None = None, seconds: float = 30.0

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,23 @@ class Told:
         if self.broken:
             raise OSError("network is down")
         self.calls.append((reason, epoch))
+
+    def close(self) -> None:
+        self.broken = True
+
+
+class Lingering:
+    """A trip target with a thread, as network libraries have: a process ends only without it."""
+
+    def __init__(self) -> None:
+        self._end = threading.Event()
+        threading.Thread(target=self._end.wait).start()
+
+    def trip(self, reason: str, epoch: int) -> None:
+        raise OSError("nobody is told")
+
+    def close(self) -> None:
+        self._end.set()
 
 
 class Bench:
@@ -267,3 +285,9 @@ def test_under_real_time_scheduling_two_periods_are_enough(
     took = _time_to_damping(written, live, signal.SIGKILL, within_s=0.004, priority=20)
     live.stop()
     assert took <= 0.004
+
+
+def test_the_process_ends_although_its_way_to_the_robot_has_a_thread() -> None:
+    with Watchdog("tests.deploy.test_watchdog:Lingering") as watchdog:
+        process = watchdog._process
+    assert process.returncode == 0  # a process that had to be killed has -9

@@ -94,3 +94,7 @@ class TripWire:
             epoch: The epoch to revoke.
         """
         self._link.send(self._ticket.trip(self._codec, reason, epoch))
+
+    def close(self) -> None:
+        """Close the link."""
+        self._link.close()
