@@ -96,7 +96,12 @@ def run(runtime: str, target: str, duration_s: float, priority: int) -> dict[str
         seen = json.loads(Path(folder, "robot.json").read_text(encoding="utf-8"))
         done = json.loads(Path(folder, "control.json").read_text(encoding="utf-8"))
     record = seen["runs"][0] if seen["runs"] else {}
-    stayed = record.get("window") is True and record.get("held_share") == 1.0
+    stayed = (
+        record.get("window") is True
+        and record.get("held_share") == 1.0
+        and record["duration_s"] > duration_s - 1.0  # what was stopped early did not stay up
+        and done["fault"] is None
+    )
     return {"stayed_up": stayed, "controller": done, "robot": seen}
 
 
@@ -120,7 +125,8 @@ def line(runtime: str, run: dict[str, Any]) -> str:
     did, seen = run["controller"], run["robot"]
     record = seen["runs"][0] if seen["runs"] else {}
     return (
-        f"{runtime:6s} up at {record.get('up_at_s')} s, held {record.get('held_share')} from 8 s, "
+        f"{runtime:6s} stayed up: {run['stayed_up']}, up at {record.get('up_at_s')} s, "
+        f"held {record.get('held_share')} from 8 s, "
         f"{did['cycles']} cycles at {did['mean_rate_hz']:.2f} Hz, missed {did['missed']}, "
         f"skipped {did['skipped']}, latency p50 {1e6 * did['latency_p50_s']:.0f} "
         f"p99 {1e6 * did['latency_p99_s']:.0f} max {1e6 * did['latency_max_s']:.0f} us, "

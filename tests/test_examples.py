@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from simreal.deploy import Bundle, CommandGate, Mode, load
 from simreal.deploy.c_source import c_files
 from simreal.deploy.transports import RobotServer
 from simreal.deploy.transports.links import robot_link
-from simreal.errors import ArmError
+from simreal.errors import ArmError, DependencyError
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -105,6 +106,12 @@ def test_the_controller_of_a_transport_commands_a_robot(transport: str) -> None:
         assert report.cycles > 5
         assert made.server.sessions >= 1
         assert made.gate.epoch >= 1
+
+
+def test_without_ros_its_controller_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rclpy", None)
+    with pytest.raises(DependencyError, match="Install ROS 2"):
+        example("control_ros2").main(POLICY, 0.1)
 
 
 def test_the_robot_of_this_process_is_swung_up() -> None:
