@@ -127,7 +127,7 @@ def make_target(spec: str, arguments: Mapping[str, Any]) -> TripTarget:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"watchdog target: got '{spec}', which cannot be made ({error}); 'module:name' of a "
-            "class with trip(reason, epoch) is needed"
+            "class with trip(reason, epoch) and close() is needed"
         ) from error
     return target
 
