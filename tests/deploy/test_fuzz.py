@@ -4,6 +4,8 @@ import copy
 import hashlib
 import json
 import shutil
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,52 @@ def test_mutated_weights_that_fit_their_hash(
     manifest["files"]["weights.safetensors"]["sha256"] = hashlib.sha256(data).hexdigest()
     (path / "manifest.json").write_text(json.dumps(manifest))
     _try(path)
+
+
+def _mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """Return bytes of which a few are others, cut at a random place half of the time."""
+    changed = bytearray(data)
+    for at, byte in zip(rng.integers(0, len(data), 3), rng.integers(0, 256, 3), strict=True):
+        changed[at] = byte
+    return bytes(changed[: rng.integers(1, len(data))] if rng.random() < 0.5 else changed)
+
+
+def _weights(data: bytes) -> None:
+    read_tensors(data, "weights.safetensors")
+
+
+def _manifest(data: bytes) -> None:
+    check_manifest(decode_manifest(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "parse"), [("manifest.json", _manifest), ("weights.safetensors", _weights)]
+)
+def test_no_memory_is_kept_by_what_is_refused(
+    name: str, parse: Callable[[bytes], None], written: Path
+) -> None:
+    data, rng = (written / name).read_bytes(), np.random.default_rng(0)
+
+    def feed(count: int) -> int:
+        refused = 0
+        for _ in range(count):
+            try:
+                parse(_mutated(data, rng))
+            except BundleError:
+                refused += 1
+        return refused
+
+    feed(200)  # what is built once: compiled patterns, interned names
+    tracemalloc.start()
+    try:
+        feed(50)
+        before = tracemalloc.get_traced_memory()[0]
+        assert feed(1000) > 500
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept - before < 64_000  # 64 bytes each would show
+    assert peak - before < 64 * len(data) + 1_000_000
 
 
 def test_bundles_are_compared_by_identity(written: Path) -> None:
