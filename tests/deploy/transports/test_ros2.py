@@ -1,7 +1,9 @@
 """Messages go through the bytes of ROS 2; the node runs against a fake of `rclpy`."""
 
 import builtins
+import runpy
 import sys
+import time
 import types
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from simreal.deploy.transports.ros2_messages import (
     trajectories,
 )
 from simreal.errors import DependencyError, SignalError, TransportError
+from simreal.paths import policies_dir, project_root
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 JOINT_STATE, IMU = "sensor_msgs/msg/JointState", "sensor_msgs/msg/Imu"
@@ -214,9 +217,37 @@ class FakeRos:
             self.tick(timeout_sec)
 
 
+class LiveRos(FakeRos):
+    """In real time: a pendulum hangs and trembles, and tells so every two milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng, self.told_s = np.random.default_rng(0), 0.0
+
+    def get_clock(self) -> Any:
+        now = time.time()
+        stamp = TYPES.time(sec=int(now), nanosec=int(1e9 * (now % 1.0)))
+        told = SimpleNamespace(nanoseconds=int(1e9 * now), to_msg=lambda: stamp)
+        return SimpleNamespace(now=lambda: told)
+
+    def spin_once(self, timeout_sec: float) -> None:
+        now = time.time()
+        if now - self.told_s >= 0.002:
+            self.told_s = now
+            numbers = dict(
+                zip(("position", "velocity"), 1e-3 * self.rng.standard_normal((2, 2)), strict=True)
+            )
+            state = joint_state(now, name=["elbow", "shoulder"], **numbers)
+            self.callbacks["/joint_states"](state)
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRos:
-    made = FakeRos()
+    return installed(monkeypatch, FakeRos())
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, made: Any) -> Any:
+    """Return a fake that is what importing `rclpy` and its messages gives."""
 
     def module(name: str, **content: Any) -> None:
         new = types.ModuleType(name)
@@ -316,6 +347,19 @@ def test_a_silent_topic_is_named(fake: FakeRos) -> None:
             robot.connect(2.0)
     assert not fake.alive
     robot.close()
+
+
+def test_the_example_commands_a_robot_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = installed(monkeypatch, LiveRos())
+    path = project_root() / "examples" / "control_ros2.py"
+    example = runpy.run_path(str(path))
+    report = example["main"](str(policies_dir() / "pendubot-pybullet-randomized"), 0.3)
+    assert report.cycles > 5  # a busy machine may latch a fault of time, which damps
+    assert {tuple(m.joint_names) for m in live.published} <= {("shoulder", "elbow"), ("shoulder",)}
+    ran = [m for m in live.published if len(m.points[0].effort)]
+    assert ran
+    assert all(np.abs(m.points[0].effort).max() <= 6.0 for m in ran)
+    assert not live.alive
 
 
 def test_missing_ros_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
