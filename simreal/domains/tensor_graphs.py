@@ -1,4 +1,4 @@
-"""Pieces of a control step as CUDA graphs, so that a hundred small kernels are one launch.
+"""Pieces of a control step or an update as CUDA graphs: a hundred small kernels, one launch.
 
 A piece is a function that reads and writes tensors which are never replaced. On a CUDA device it
 runs as it is for the first steps, is then captured and from there on replayed; elsewhere it always
@@ -18,6 +18,20 @@ Compiler = Callable[[Callable[[], None]], Callable[[], None]]
 WARM_UP_STEPS = 3
 """How often a piece runs as it is before it is captured."""
 
+_REMEDY = (
+    "a task's functions must not wait for the device (no .item(), no if on values, no boolean "
+    "index). Mend that, or set graphs=False"
+)
+
+
+def can_capture(device: torch.device) -> bool:
+    """Return whether a device has graphs.
+
+    Args:
+        device: Where the tensors are.
+    """
+    return device.type == "cuda"
+
 
 class Pieces:
     """Run named pieces, as graphs where there can be some.
@@ -27,7 +41,13 @@ class Pieces:
     """
 
     def __init__(
-        self, device: torch.device, *, graphs: bool, compiler: Compiler | None = None
+        self,
+        device: torch.device,
+        *,
+        graphs: bool,
+        compiler: Compiler | None = None,
+        of: str = "the control step",
+        remedy: str = _REMEDY,
     ) -> None:
         """Choose the device.
 
@@ -36,8 +56,11 @@ class Pieces:
             graphs: Whether pieces are to be captured, on a CUDA device.
             compiler: What fuses the operations of a piece into fewer kernels, for instance
                 `torch.compile`; they run one by one if None.
+            of: What the pieces are parts of, for messages.
+            remedy: What to do where one cannot be captured.
         """
-        self.graphs = graphs and device.type == "cuda"
+        self.graphs = graphs and can_capture(device)
+        self._of, self._remedy = of, remedy
         self._compiler = compiler
         self._compiled: dict[str, Callable[[], None]] = {}
         self._runs: dict[str, int] = {}
@@ -84,8 +107,7 @@ class Pieces:
         except RuntimeError as error:
             line = " ".join(str(error).split())
             raise EngineError(
-                f"piece '{name}' of the control step cannot be captured as a graph: {line}; a "
-                "task's functions must not wait for the device (no .item(), no if on values, no "
-                "boolean index). Mend that, or set graphs=False"
+                f"piece '{name}' of {self._of} cannot be captured as a graph: {line}; "
+                f"{self._remedy}"
             ) from error
         return graph
