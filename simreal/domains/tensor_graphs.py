@@ -71,12 +71,13 @@ class Pieces:
         """Return whether every piece that has run so far is captured, or none is to be."""
         return not self.graphs or (bool(self._runs) and self._runs.keys() == self._captured.keys())
 
-    def run(self, name: str, body: Callable[[], None]) -> None:
+    def run(self, name: str, body: Callable[[], None], *, fuse: bool = True) -> None:
         """Run a piece.
 
         Args:
             name: Name; the same name must always mean the same function.
             body: The function.
+            fuse: Whether the compiler may have it; not worth its time for a few copies.
 
         Raises:
             EngineError: It cannot be captured, for instance because a task's function waits for
@@ -85,15 +86,13 @@ class Pieces:
         if name in self._captured:
             self._captured[name].replay()
             return
-        if self._compiler is not None:
+        run = self._runs[name] = self._runs.get(name, 0) + 1
+        # The first run is as it is: it makes the constants that a compiler is to find.
+        if self._compiler is not None and fuse and run > 1:
             if name not in self._compiled:
                 self._compiled[name] = self._compiler(body)
             body = self._compiled[name]
-        if not self.graphs:
-            body()
-            return
-        self._runs[name] = self._runs.get(name, 0) + 1
-        if self._runs[name] <= WARM_UP_STEPS:
+        if not self.graphs or run <= WARM_UP_STEPS:
             body()
             return
         self._captured[name] = self._capture(name, body)
