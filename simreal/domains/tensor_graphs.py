@@ -12,7 +12,7 @@ import torch
 
 from simreal.errors import EngineError
 
-Compiler = Callable[[Callable[[], None]], Callable[[], None]]
+Compiler = Callable[[Callable[[], Any]], Callable[[], Any]]
 """From a function to one that computes the same."""
 
 WARM_UP_STEPS = 3
@@ -62,7 +62,7 @@ class Pieces:
         self.graphs = graphs and can_capture(device)
         self._of, self._remedy = of, remedy
         self._compiler = compiler
-        self._compiled: dict[str, Callable[[], None]] = {}
+        self._compiled: dict[str, Callable[[], Any]] = {}
         self._runs: dict[str, int] = {}
         self._captured: dict[str, Any] = {}
 
@@ -71,7 +71,7 @@ class Pieces:
         """Return whether every piece that has run so far is captured, or none is to be."""
         return not self.graphs or (bool(self._runs) and self._runs.keys() == self._captured.keys())
 
-    def run(self, name: str, body: Callable[[], None], *, fuse: bool = True) -> None:
+    def run(self, name: str, body: Callable[[], Any], *, fuse: bool = True) -> None:
         """Run a piece.
 
         Args:
@@ -98,7 +98,7 @@ class Pieces:
         self._captured[name] = self._capture(name, body)
         self._captured[name].replay()
 
-    def _capture(self, name: str, body: Callable[[], None]) -> Any:
+    def _capture(self, name: str, body: Callable[[], Any]) -> Any:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
