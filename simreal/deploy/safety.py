@@ -213,7 +213,7 @@ class CommandFilter:
 
 def _finite(values: np.ndarray) -> bool:
     # One number tells of all; where it overflows, the numbers are no commands either.
-    return math.isfinite(np.dot(values, values))
+    return math.isfinite(values.dot(values))
 
 
 def _seconds(settings: ControlSettings, names: Sequence[str]) -> np.ndarray:
