@@ -11,7 +11,7 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Evaluation
 from simreal.domains import Domain, Randomization
-from simreal.engines.ray_workers import RayWorkers
+from simreal.engines.workers import Workers
 from simreal.evaluation.atomic_file import write_atomic
 from simreal.evaluation.matrix import MatrixCell, aggregate
 from simreal.evaluation.measure import check_episodes, measure
@@ -30,7 +30,7 @@ class TrainSettings:
     Attributes:
         plan: Length and watching of the training.
         seed: Seed of everything.
-        workers: Processes that run the physics, or Ray actors.
+        workers: Processes that run the physics, or where workers live.
         num_test_episodes: Test episodes after the training.
         output: Folder of the run; chosen if None.
         resume: Folder of a run to continue; None begins a new one.
@@ -38,7 +38,7 @@ class TrainSettings:
 
     plan: TrainingPlan
     seed: int = 0
-    workers: int | RayWorkers = 1
+    workers: int | Workers = 1
     num_test_episodes: int = 200
     output: str | None = None
     resume: str | None = None

@@ -13,7 +13,7 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Evaluation
 from simreal.domains import Domain, Randomization
-from simreal.engines.ray_workers import RayWorkers
+from simreal.engines.workers import Workers
 from simreal.errors import ConfigError
 from simreal.evaluation.atomic_file import write_atomic
 from simreal.evaluation.episodes import EpisodeRecord
@@ -35,7 +35,7 @@ class TransferSettings:
         policy: Source policy: a bundle, a run, or the name of a shipped one; the task's shipped
             policy if None.
         seed: Seed of everything.
-        workers: Processes that run the physics, or Ray actors.
+        workers: Processes that run the physics, or where workers live.
         num_test_episodes: Test episodes on the target afterwards.
         output: Folder of the run; chosen if None.
         resume: Folder of a run to continue; None begins a new one.
@@ -43,7 +43,7 @@ class TransferSettings:
 
     policy: str | None = None
     seed: int = 0
-    workers: int | RayWorkers = 1
+    workers: int | Workers = 1
     num_test_episodes: int = 200
     output: str | None = None
     resume: str | None = None

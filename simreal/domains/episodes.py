@@ -80,11 +80,11 @@ class EpisodeBook:
             mask: Worlds (N,), bool.
             start: Step to begin at (N,).
         """
-        self.episode[mask] += 1
-        self.step[mask] = start[mask]
-        self.start[mask] = start[mask]
-        self.terms[:, mask] = 0.0
-        self.ok[mask] = True
+        self.episode += mask
+        np.copyto(self.step, start, where=mask)
+        np.copyto(self.start, start, where=mask)
+        np.copyto(self.terms, 0.0, where=mask)
+        self.ok |= mask
         self._recount()
 
     def advance(self) -> None:

@@ -7,7 +7,9 @@ on random states. Which of the two runs depends on the task and the number of wo
 the same on every machine, in a resumed run, and for any number of worker processes.
 """
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,21 @@ class ArrayEvaluator:
         ended = self.task.terminated(NUMPY, current)
         total = np.asarray(np.add.reduce(terms, axis=0))
         return terms, total, None if ended is None else np.asarray(ended)
+
+    def judge_and_observe(
+        self, previous: State, current: State, action: np.ndarray, last: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Judge as `judge` does, and append what sensors that see the truth gave (`observe`).
+
+        Args:
+            previous: Truth at the beginning of the control step.
+            current: Truth at its end, and the measurement.
+            action: Clipped actions (N, A).
+            last: Clipped actions of the step before (N, A).
+        """
+        judged = self.judge(previous, current, action, last)
+        self.observe(current, action)
+        return judged
 
     def success(self, state: State) -> np.ndarray:
         """Return the task's success test (N,), bool."""
@@ -139,6 +156,8 @@ class ScalarEvaluator(ArrayEvaluator):
         self._judge = compile_rows(graph, "pcal", judged, finite=total)
         self._success = compile_rows(graph, "c", success)
         self._frame = compile_rows(graph, "ca", frame)
+        self._both = compile_rows(graph, "pcal", [*judged, *frame], finite=total)
+        self._records = [_Record(layout.num_worlds, len(judged), len(frame)) for _ in range(2)]
         self._compare(layout, action_dim)
 
     def judge(
@@ -150,9 +169,22 @@ class ScalarEvaluator(ArrayEvaluator):
             found = self._rows(self._judge, previous.buffer, current.buffer, action, last)
         if found is None or self._changed:
             return super().judge(previous, current, action, last)
-        columns, k = np.array(found).T, self._num_terms
-        ended = columns[k + 1] != 0.0 if self._ends else None
-        return columns[:k], columns[k], ended
+        return self._split(np.array(found).T)
+
+    def judge_and_observe(
+        self, previous: State, current: State, action: np.ndarray, last: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Judge, and append what sensors that see the truth gave, at the price of hardly more."""
+        found = None
+        if not self.why:
+            found = self._rows(self._both, previous.buffer, current.buffer, action, last)
+        if found is None or self._changed:
+            return super().judge_and_observe(previous, current, action, last)
+        self._records.reverse()  # the one before is still looked at
+        record = self._records[0]
+        record.pack(record.memory, 0, *chain.from_iterable(found))
+        self.observation.append(record.frame)
+        return self._split(record.judged)
 
     def success(self, state: State) -> np.ndarray:
         """Return the task's success test (N,), bool."""
@@ -176,6 +208,10 @@ class ScalarEvaluator(ArrayEvaluator):
             super().restart(measured, action, mask)
         else:
             self.observation.begin(found, mask)
+
+    def _split(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        k = self._num_terms
+        return columns[:k], columns[k], columns[k + 1] != 0.0 if self._ends else None
 
     @property
     def _changed(self) -> bool:
@@ -220,6 +256,23 @@ class ScalarEvaluator(ArrayEvaluator):
             found = np.array([row[0] for row in rows if row is not None])
             if not _close(wanted[held], found):
                 raise Untraceable("plain numbers and arrays differ")
+
+
+class _Record:
+    """Hold what plain numbers gave in one step; writing it as bytes is the cheapest way.
+
+    Attributes:
+        memory: Judgement and frame of every world (N, k + F).
+        pack: Writes plain numbers into it.
+        judged: View (k, N).
+        frame: View (N, F).
+    """
+
+    def __init__(self, num_worlds: int, num_judged: int, width: int) -> None:
+        numbers = np.zeros((num_worlds, num_judged + width))
+        self.memory: Any = numbers
+        self.pack = struct.Struct(f"{numbers.size}d").pack_into
+        self.judged, self.frame = numbers[:, :num_judged].T, numbers[:, num_judged:]
 
 
 def make_evaluator(

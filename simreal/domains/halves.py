@@ -14,7 +14,8 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains.domain import Domain
 from simreal.domains.vec_env import SimVecEnv, StepResult
-from simreal.engines.ray_workers import RayWorkers
+from simreal.engines.process_workers import ProcessWorkers
+from simreal.engines.workers import Workers
 from simreal.errors import ConfigError
 
 Act = Callable[[slice, np.ndarray], np.ndarray]
@@ -36,7 +37,7 @@ class HalvesVecEnv:
         domain: Domain,
         num_worlds: int,
         *,
-        workers: int | RayWorkers = 1,
+        workers: int | Workers = 1,
         **settings: Any,
     ) -> None:
         """Build both halves; call `reset` before anything else.
@@ -55,6 +56,9 @@ class HalvesVecEnv:
         """
         if num_worlds < 2:
             raise ConfigError(f"num_worlds is {num_worlds}; two halves need at least 2")
+        if isinstance(workers, int) and workers > 1:
+            # This process works for the policy while they step.
+            workers = ProcessWorkers(count=workers, joins=False)
         middle = num_worlds // 2
         self.num_worlds = num_worlds
         self.rows = (slice(0, middle), slice(middle, num_worlds))

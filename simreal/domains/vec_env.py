@@ -27,7 +27,7 @@ from simreal.domains.fit import check_robot, check_task
 from simreal.domains.randomization import Sampler
 from simreal.domains.wiring import Wiring
 from simreal.engines import EngineSpec, make_engine
-from simreal.engines.ray_workers import RayWorkers
+from simreal.engines.workers import Workers
 from simreal.errors import CheckpointError, ConfigError, EngineError
 
 
@@ -73,7 +73,7 @@ class SimVecEnv:
         seed: int = 0,
         training: bool = False,
         stagger: bool | None = None,
-        workers: int | RayWorkers = 1,
+        workers: int | Workers = 1,
         first_world: int = 0,
     ) -> None:
         """Build the worlds; call `reset` before the first step.
@@ -87,7 +87,8 @@ class SimVecEnv:
             training: Whether episodes also begin at random states (`task.explore`).
             stagger: Whether the first episodes begin at random steps, so that worlds do not end
                 together; as `training` if None.
-            workers: Processes that run the physics, or Ray actors; results do not depend on it.
+            workers: Processes that run the physics, or where workers live; nothing else depends on
+                it.
             first_world: Index of the first world, where this is a part of a larger batch.
 
         Raises:
@@ -122,7 +123,7 @@ class SimVecEnv:
             self.close()
             raise
 
-    def _build_engine(self, fixed: Mapping[str, Any], workers: int | RayWorkers) -> None:
+    def _build_engine(self, fixed: Mapping[str, Any], workers: int | Workers) -> None:
         spec = EngineSpec(
             robot=self.robot,
             num_worlds=self.num_worlds,
@@ -289,8 +290,9 @@ class SimVecEnv:
         if not self._sent:
             raise EngineError("receive without a step under way: call send() first")
         broken = self._advance()
-        reward, terminated = self._judge(broken)
-        final = self._observe(broken)
+        sees_truth = broken is None and self._wiring.sensors.ideal
+        reward, terminated = self._judge(broken, sees_truth)
+        final = self._observe(broken, sees_truth)
         if terminated is None and broken is None and not self.book.due:
             return StepResult(final, reward, self._none, self._none, final, [])
         ended = self._none if terminated is None else terminated
@@ -355,12 +357,13 @@ class SimVecEnv:
             every = 1 if rule.when == "step" else max(1, round(rule.interval_s / period))
             self._draw((name,), self.book.step % every == 0, Stream.DYNAMICS)
 
-    def _judge(self, broken: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    def _judge(
+        self, broken: np.ndarray | None, sees_truth: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Count reward terms and success; return the reward (N,) and what the task ends."""
         evaluator, book = self._evaluator, self.book
-        terms, reward, ended = evaluator.judge(
-            self._previous, self.truth, self._action, self._last_action
-        )
+        judge = evaluator.judge_and_observe if sees_truth else evaluator.judge
+        terms, reward, ended = judge(self._previous, self.truth, self._action, self._last_action)
         if broken is not None:
             terms[:, broken], reward[broken] = 0.0, 0.0
         book.terms += terms
@@ -369,15 +372,17 @@ class SimVecEnv:
             book.judge(success if broken is None else success & ~broken)
         return reward, ended
 
-    def _observe(self, broken: np.ndarray | None) -> np.ndarray:
+    def _observe(self, broken: np.ndarray | None, sees_truth: bool) -> np.ndarray:
+        """Append a frame, where judging has not done so, and return the observation."""
         sensors, book = self._wiring.sensors, self.book
-        measured = self.truth
-        if not sensors.ideal:
-            self.engine.sample(self._sample)
-            if broken is not None:  # no sensor gives what is not a number
-                self._sample.copy_from(self.truth, broken)
-            measured = sensors.measure(self._sample, book.episode, book.step)
-        self._evaluator.observe(measured, self._action)
+        if not sees_truth:
+            measured = self.truth
+            if not sensors.ideal:
+                self.engine.sample(self._sample)
+                if broken is not None:  # no sensor gives what is not a number
+                    self._sample.copy_from(self.truth, broken)
+                measured = sensors.measure(self._sample, book.episode, book.step)
+            self._evaluator.observe(measured, self._action)
         self._flip ^= 1
         return self.observation.emit(self._final[self._flip])
 

@@ -1,13 +1,14 @@
 """How a worker process and its parent wait for one another: a short spin, then a blocking read.
 
 Orders and answers are counted in shared memory, and whoever waits looks at the counter for some
-microseconds. If nothing comes, it says that it sleeps and blocks on the pipe, and the other one
-then sends a byte. Between telling and looking both take a lock of their own, which no store
-overtakes, so that they cannot miss each other; on processors where stores may overtake each other,
-nobody spins and every order is a message.
+microseconds. If nothing comes, it says that it sleeps and blocks, and the other one then rings.
+Between telling and looking both take a lock of their own, which no store overtakes, so that they
+cannot miss each other; on processors where stores may overtake each other, nobody spins and every
+order is a message.
 
-Where there are no more processors than workers, who spins takes the time of who works: the parent
-sleeps at once then, and the workers do so soon.
+Where every process has a processor, they spin for about as long as a policy takes to answer, since
+to be woken costs some hundred microseconds. Where there are fewer processors, who spins takes the
+time of who works: the parent sleeps at once then, and the workers do so soon.
 """
 
 import os
@@ -17,6 +18,8 @@ import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+
+from simreal.engines.doorbell import Doorbell, Doorbells
 
 STEP, SAMPLED_STEP, RESET, CALL = 1, 2, 3, 4
 WAKE, DONE, FAILED = b"w", b"d", b"f"
@@ -34,24 +37,37 @@ def spin_s(num_workers: int) -> tuple[float, float]:
         num_workers: Worker processes beside the parent.
     """
     spare = len(os.sched_getaffinity(0)) > num_workers
-    return (100e-6, 100e-6) if spare else (0.0, 20e-6)
+    return (1e-3, 1e-3) if spare else (0.0, 20e-6)
 
 
 class WorkerBell:
     """Be the worker's end."""
 
-    def __init__(self, words: memoryview, pipe: Connection, spin_s: float = 20e-6) -> None:
+    def __init__(
+        self,
+        words: memoryview,
+        pipe: Connection,
+        spin_s: float = 20e-6,
+        doorbells: Doorbells | None = None,
+    ) -> None:
         """Begin before the first order.
 
         Args:
             words: This worker's words.
             pipe: Its pipe.
             spin_s: How long to spin [s].
+            doorbells: What both ends ring; the pipe if None.
         """
         self._words, self._pipe, self._spin_s = words, pipe, spin_s
+        self._own: Doorbell | None = None
+        self._parents: Doorbell | None = None
+        if doorbells is not None:
+            self._own, self._parents = doorbells
         self._seen = words[_ORDER]
         self._poller = select.poll()
         self._poller.register(pipe.fileno(), select.POLLIN)
+        if self._own is not None:
+            self._poller.register(self._own.number, select.POLLIN)
 
     def next_order(self) -> tuple[int, bytes]:
         """Wait for an order and return its kind and, for a call, what to call.
@@ -64,8 +80,11 @@ class WorkerBell:
             words[_ASLEEP] = 1
             _fence()
             while words[_ORDER] == self._seen:
-                if self._poller.poll(_LOOK_AGAIN_MS):
-                    message = self._read(message)
+                for number, _ in self._poller.poll(_LOOK_AGAIN_MS):
+                    if self._own is not None and number == self._own.number:
+                        self._own.hush()
+                    else:
+                        message = self._read(message)
             words[_ASLEEP] = 0
         self._seen = words[_ORDER]
         kind = words[_KIND]
@@ -83,7 +102,7 @@ class WorkerBell:
         if speaks:
             self._pipe.send_bytes(answer)
         elif words[_PARENT_ASLEEP] or not _SPINS:
-            self._pipe.send_bytes(WAKE)
+            _ring(self._parents, self._pipe)
 
     def _spin(self) -> bool:
         end = time.perf_counter() + self._spin_s
@@ -102,19 +121,27 @@ class ParentBell:
 
     Attributes:
         pipe: The pipe.
+        doorbell: What the worker rings, or None if it sends a byte through the pipe.
         message: What the worker said beside being done, empty if nothing.
     """
 
-    def __init__(self, words: memoryview, pipe: Connection) -> None:
+    def __init__(
+        self, words: memoryview, pipe: Connection, doorbells: Doorbells | None = None
+    ) -> None:
         """Begin before the first order.
 
         Args:
             words: The worker's words, which are set to 0.
             pipe: Its pipe.
+            doorbells: What both ends ring; the pipe if None.
         """
         for i in range(len(words)):
             words[i] = 0
         self._words, self.pipe, self.message = words, pipe, b""
+        self._workers: Doorbell | None = None
+        self.doorbell: Doorbell | None = None
+        if doorbells is not None:
+            self._workers, self.doorbell = doorbells
         self._count = 0
 
     def order(self, kind: int, message: bytes = b"") -> None:
@@ -136,7 +163,7 @@ class ParentBell:
         words[_ORDER] = self._count
         _fence()
         if not message and (words[_ASLEEP] or not _SPINS):
-            self.pipe.send_bytes(WAKE)
+            _ring(self._workers, self.pipe)
 
     @property
     def done(self) -> bool:
@@ -147,16 +174,35 @@ class ParentBell:
         """Tell the worker whether it has to send a byte."""
         self._words[_PARENT_ASLEEP] = int(asleep)
 
-    def read(self) -> None:
-        """Read one message.
+    @property
+    def numbers(self) -> list[int]:
+        """Return the file descriptors at which the worker can be heard."""
+        own = [] if self.doorbell is None else [self.doorbell.number]
+        return [self.pipe.fileno(), *own]
+
+    def read(self, number: int = -1) -> None:
+        """Read one message, or take note that the worker rang.
+
+        Args:
+            number: Which of `numbers` is readable; the pipe if none of them.
 
         Raises:
             EOFError: The worker is gone.
             OSError: The worker is gone.
         """
+        if self.doorbell is not None and number == self.doorbell.number:
+            self.doorbell.hush()
+            return
         found = self.pipe.recv_bytes()
         if found != WAKE:
             self.message = found
+
+    def close(self) -> None:
+        """Give the doorbells back; the pipe belongs to whoever made it."""
+        for doorbell in (self._workers, self.doorbell):
+            if doorbell is not None:
+                doorbell.close()
+        self._workers = self.doorbell = None
 
     def finish(self) -> bytes:
         """Return what the worker said, empty if it only did what was asked.
@@ -185,7 +231,8 @@ def wait(bells: Sequence[ParentBell], patience_s: float, spin_s: float = 20e-6) 
     if not left:
         return []
     lost: list[ParentBell] = []
-    poller, owners = select.poll(), {bell.pipe.fileno(): bell for bell in left}
+    poller = select.poll()
+    owners = {number: bell for bell in left for number in bell.numbers}
     for number, bell in owners.items():
         bell.sleeps(True)
         poller.register(number, select.POLLIN)
@@ -196,13 +243,20 @@ def wait(bells: Sequence[ParentBell], patience_s: float, spin_s: float = 20e-6) 
             lost += left
         for number, _ in poller.poll(_LOOK_AGAIN_MS):
             try:
-                owners[number].read()
+                owners[number].read(number)
             except (EOFError, OSError):
                 lost.append(owners[number])
                 poller.unregister(number)
     for bell in owners.values():
         bell.sleeps(False)
     return lost
+
+
+def _ring(doorbell: Doorbell | None, pipe: Connection) -> None:
+    if doorbell is None:
+        pipe.send_bytes(WAKE)
+    else:
+        doorbell.ring()
 
 
 def _fence() -> None:

@@ -25,6 +25,7 @@ from simreal.engines.bell import (
     wait,
 )
 from simreal.engines.crew import Crew, Loss, Order, RemoteError
+from simreal.engines.doorbell import make_doorbells
 from simreal.engines.shared import Layout
 from simreal.engines.worker_process import serve
 
@@ -40,7 +41,15 @@ class ProcessCrew(Crew):
         processes: The processes, one per worker.
     """
 
-    def __init__(self, engine: str, layout: Layout, num_workers: int, patience_s: float) -> None:
+    def __init__(
+        self,
+        engine: str,
+        layout: Layout,
+        num_workers: int,
+        patience_s: float,
+        *,
+        num_processes: int | None = None,
+    ) -> None:
         """Allocate the shared memory.
 
         Args:
@@ -48,9 +57,10 @@ class ProcessCrew(Crew):
             layout: What is shared, without words.
             num_workers: W.
             patience_s: Longest time one control step or call may take [s].
+            num_processes: How many of the workers are processes beside this one; all if None.
         """
         self._engine, self._patience_s = engine, patience_s
-        self._spin_s = spin_s(num_workers)
+        self._spin_s = spin_s(num_workers if num_processes is None else num_processes)
         self._context = multiprocessing.get_context("spawn")
         words = WORDS * (num_workers + 1)  # the last ones only keep distance
         self._layout = replace(layout, num_words=words)
@@ -61,7 +71,7 @@ class ProcessCrew(Crew):
         self._pipes: dict[int, Connection] = {}
         self.processes: dict[int, BaseProcess] = {}
         # Also runs when the interpreter exits and when an unfinished engine is collected.
-        self._end = weakref.finalize(self, _end, self._pipes, self.processes)
+        self._end = weakref.finalize(self, _end, self._pipes, self._bells, self.processes)
 
     def start(self, worker: int, first: int, spec: EngineSpec) -> None:
         """Begin to build a worker, or a new one in its place.
@@ -72,17 +82,18 @@ class ProcessCrew(Crew):
             spec: What it builds, for its worlds alone.
         """
         here, there = self._context.Pipe()
+        doorbells = make_doorbells()
         words = self._words[worker * WORDS : (worker + 1) * WORDS]
         process = self._context.Process(
             target=serve,
             args=(
-                *(there, self._memory, self._layout, (worker, first), self._spin_s[1]),
+                *(there, doorbells, self._memory, self._layout, (worker, first), self._spin_s[1]),
                 *(self._engine, spec),
             ),
             name=f"simreal worlds {first}-{first + spec.num_worlds - 1}",
             daemon=True,
         )
-        self._pipes[worker], self._bells[worker] = here, ParentBell(words, here)
+        self._pipes[worker], self._bells[worker] = here, ParentBell(words, here, doorbells)
         with _one_thread():
             process.start()
         self.processes[worker] = process
@@ -145,6 +156,7 @@ class ProcessCrew(Crew):
             process.kill()
             process.join()
         self._pipes.pop(worker).close()
+        self._bells.pop(worker).close()
         self.processes.pop(worker).close()
         if code is None:
             return Loss(f"did not answer within {self._patience_s:g} s and was ended")
@@ -166,9 +178,13 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _end(pipes: dict[int, Connection], processes: dict[int, BaseProcess]) -> None:
+def _end(
+    pipes: dict[int, Connection], bells: dict[int, ParentBell], processes: dict[int, BaseProcess]
+) -> None:
     while pipes:
         pipes.popitem()[1].close()  # a worker ends when its pipe does
+    while bells:
+        bells.popitem()[1].close()
     for process in processes.values():
         process.join(_PATIENCE_S)
         if process.is_alive():

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, cast
 
 from simreal.core.robot import Robot
 from simreal.engines.base import Engine, EngineSpec
-from simreal.errors import DependencyError, unknown_name
+from simreal.errors import ConfigError, DependencyError, unknown_name
 
 if TYPE_CHECKING:
-    from simreal.engines.ray_workers import RayWorkers
+    from simreal.engines.workers import Workers
 
 # Name: module, class, packages it needs, and the command that installs them.
 _ENGINES: dict[str, tuple[str, str, tuple[str, ...], str]] = {
@@ -68,19 +68,23 @@ def engine_class(name: str, robot: Robot | None = None) -> type[Engine]:
         ) from error
 
 
-def make_engine(name: str, spec: EngineSpec, workers: "int | RayWorkers" = 1) -> Engine:
+def make_engine(name: str, spec: EngineSpec, workers: "int | Workers" = 1) -> Engine:
     """Build an engine by name.
 
     Args:
         name: Engine name.
         spec: What to build.
-        workers: Processes the worlds are spread over; 1 runs them in this one. Or Ray actors, which
-            may live on other machines.
+        workers: Processes the worlds are spread over, of which this one may be the first (see
+            `ProcessWorkers`); 1 runs them in this one. Or where workers live, which may be other
+            machines.
     """
     if workers == 1:
         return engine_class(name, spec.robot)(spec)
+    from simreal.engines.process_workers import ProcessWorkers
     from simreal.engines.workers import WorkerEngine
 
-    if not isinstance(workers, int):
-        return WorkerEngine(name, spec, workers.count, make_crew=workers.make_crew)
-    return WorkerEngine(name, spec, workers)
+    if isinstance(workers, int):
+        if workers < 1:
+            raise ConfigError(f"workers is {workers}; at least 1 is needed")
+        workers = ProcessWorkers(count=workers)
+    return WorkerEngine(name, spec, workers.count, make_crew=workers.make_crew)

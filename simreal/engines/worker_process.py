@@ -17,13 +17,23 @@ import numpy as np
 
 from simreal.core.params import DynamicsParams
 from simreal.engines.base import Engine, EngineSpec
-from simreal.engines.bell import CALL, DONE, FAILED, SAMPLED_STEP, STEP, WORDS, WorkerBell
+from simreal.engines.bell import (
+    CALL,
+    DONE,
+    FAILED,
+    SAMPLED_STEP,
+    STEP,
+    WORDS,
+    WorkerBell,
+)
+from simreal.engines.doorbell import Doorbells
 from simreal.engines.registry import engine_class
 from simreal.engines.shared import Layout, Shared
 
 
 def serve(
     connection: Connection,
+    doorbells: Doorbells | None,
     memory: Any,
     layout: Layout,
     place: tuple[int, int],
@@ -35,6 +45,7 @@ def serve(
 
     Args:
         connection: Pipe to the parent.
+        doorbells: What both ends ring; the pipe if None.
         memory: The shared numbers.
         layout: Where what lies.
         place: Number of this worker and of its first world.
@@ -48,7 +59,7 @@ def serve(
     try:
         worker = Worker(engine_class(name, spec.robot)(spec), layout.views(memory), place[1])
         words = layout.words(memory)[place[0] * WORDS : (place[0] + 1) * WORDS]
-        bell = WorkerBell(words, connection, spin_s)
+        bell = WorkerBell(words, connection, spin_s, doorbells)
         connection.send(worker.engine.exact_state)
         while True:
             kind, message = bell.next_order()

@@ -23,6 +23,8 @@ from simreal.engines.base import Capability, Engine, EngineSpec, Health
 from simreal.engines.bell import RESET, SAMPLED_STEP, STEP
 from simreal.engines.crew import Crew, Loss, Order, RemoteError, RestartLimit
 from simreal.engines.process_crew import ProcessCrew
+from simreal.engines.process_workers import ProcessWorkers
+from simreal.engines.ray_workers import RayWorkers
 from simreal.engines.registry import engine_class
 from simreal.engines.shared import Layout
 from simreal.errors import ConfigError, EngineError, SimrealError
@@ -30,6 +32,8 @@ from simreal.errors import ConfigError, EngineError, SimrealError
 STEP_TIMEOUT_S = 60.0
 MakeCrew = Callable[[str, Layout, int, float], Crew]
 """From engine name, layout, number of workers and patience [s]."""
+Workers = ProcessWorkers | RayWorkers
+"""Where workers live, where a number of them does not say enough."""
 
 _LOG = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain, SimVecEnv
 from simreal.domains.tensor_env import ENGINES, TensorVecEnv
-from simreal.engines.ray_workers import RayWorkers
+from simreal.engines.workers import Workers
 from simreal.errors import ConfigError, unknown_name
 from simreal.learning.actor_critic import Memory, SimPolicy
 from simreal.learning.device_env import DeviceVecEnv
@@ -106,7 +106,7 @@ class AlgorithmSettings(ABC):
         *,
         seed: int,
         training: bool,
-        workers: int | RayWorkers,
+        workers: int | Workers,
         first_world: int = 0,
     ) -> SimVecEnv | TensorVecEnv:
         """Return the worlds to learn in.
@@ -118,7 +118,7 @@ class AlgorithmSettings(ABC):
             num_worlds: How many.
             seed: Seed of all that is random in them.
             training: Whether episodes are those of a training.
-            workers: Processes that run the physics, or Ray actors.
+            workers: Processes that run the physics, or where workers live.
             first_world: Number of the first world, where these are some of more.
         """
         return SimVecEnv(
@@ -312,7 +312,7 @@ class TorchPPOSettings(PPOSettings):
         *,
         seed: int,
         training: bool,
-        workers: int | RayWorkers,
+        workers: int | Workers,
         first_world: int = 0,
     ) -> SimVecEnv | TensorVecEnv:
         """Return the worlds to learn in: tensors, where the domain's engine has them.
@@ -327,7 +327,7 @@ class TorchPPOSettings(PPOSettings):
             num_worlds: How many.
             seed: Seed of all that is random in them.
             training: Whether episodes are those of a training.
-            workers: Processes that run the physics, or Ray actors.
+            workers: Processes that run the physics, or where workers live.
             first_world: Number of the first world, where these are some of more.
         """
         numpy_only = workers != 1 or self.privileged or self.normalize_reward

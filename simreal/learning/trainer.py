@@ -28,7 +28,7 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain, SimVecEnv
 from simreal.domains.rollout import mean_return, num_steps, run_episodes, success_rate
-from simreal.engines.ray_workers import RayWorkers
+from simreal.engines.workers import Workers
 from simreal.errors import CheckpointError, ConfigError
 from simreal.learning.actor_critic import Acting
 from simreal.learning.algorithms import AlgorithmSettings, single_thread
@@ -128,7 +128,7 @@ class TrainingJob:
         plan: Length and watching.
         seed: Seed of everything.
         folder: Where logs and checkpoints go.
-        workers: Processes that run the physics, or Ray actors.
+        workers: Processes that run the physics, or where workers live.
         initialize: Called with the fresh model before the first step, for instance to load
             parameters.
         origin: What it begins with, for instance a hash; a checkpoint of another origin is refused.
@@ -141,7 +141,7 @@ class TrainingJob:
     plan: TrainingPlan
     seed: int
     folder: Path
-    workers: int | RayWorkers = 1
+    workers: int | Workers = 1
     initialize: Callable[[BaseAlgorithm], None] | None = None
     origin: str = ""
 

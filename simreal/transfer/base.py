@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain
-from simreal.engines.ray_workers import RayWorkers
+from simreal.engines.workers import Workers
 from simreal.errors import ConfigError
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.learning.callbacks import ProgressSink
@@ -31,7 +31,7 @@ class TransferProblem:
         source_state: Parameters of the source policy, SB3's names; None for methods that need none.
         seed: Seed of everything.
         folder: Where logs and checkpoints go.
-        workers: Processes that run the physics, or Ray actors.
+        workers: Processes that run the physics, or where workers live.
         sink: Where progress is shown.
         resume: Whether to continue from a checkpoint in `folder`, if there is one.
     """
@@ -43,7 +43,7 @@ class TransferProblem:
     source_state: dict[str, torch.Tensor] | None
     seed: int
     folder: Path
-    workers: int | RayWorkers = 1
+    workers: int | Workers = 1
     sink: ProgressSink | None = None
     resume: bool = False
 

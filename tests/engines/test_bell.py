@@ -1,6 +1,7 @@
 """Orders and answers pass between two ends, whether they spin or sleep."""
 
 import multiprocessing
+import select
 import threading
 import time
 
@@ -9,15 +10,18 @@ import pytest
 
 from simreal.engines import bell
 from simreal.engines.bell import CALL, DONE, STEP, WORDS, ParentBell, WorkerBell, wait
+from simreal.engines.doorbell import make_doorbells
 
 
 class Ends:
     """Hold both ends over one pipe; the worker's answers with what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, rings: bool = True) -> None:
         words = memoryview(np.zeros(WORDS, dtype=np.int64))
         here, self.there = multiprocessing.Pipe()
-        self.parent, self.worker = ParentBell(words, here), WorkerBell(words, self.there)
+        doorbells = make_doorbells() if rings else None
+        self.parent = ParentBell(words, here, doorbells)
+        self.worker = WorkerBell(words, self.there, doorbells=doorbells)
         self.orders: list[tuple[int, bytes]] = []
         self.thread = threading.Thread(target=self.work)
         self.thread.start()
@@ -36,13 +40,17 @@ class Ends:
     def close(self) -> None:
         self.parent.pipe.close()
         self.thread.join(5.0)
+        self.parent.close()
         assert not self.thread.is_alive()
 
 
+@pytest.mark.parametrize("rings", [True, False])
 @pytest.mark.parametrize("spins", [True, False])
-def test_orders_arrive_once_and_in_order(spins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orders_arrive_once_and_in_order(
+    spins: bool, rings: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bell, "_SPINS", spins and bell._SPINS)
-    ends = Ends()
+    ends = Ends(rings)
     expected = []
     for i in range(200):
         if i % 3:
@@ -80,3 +88,27 @@ def test_who_is_gone_is_named_at_once() -> None:
     assert wait([alone], 60.0) == [alone]
     assert time.monotonic() - start < 5.0
     here.close()
+
+
+def test_both_spin_where_every_process_has_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bell.os, "sched_getaffinity", lambda pid: {0, 1})
+    assert min(bell.spin_s(1)) >= 1e-3
+    assert bell.spin_s(2)[0] == 0.0
+
+
+def test_a_doorbell_is_heard_until_it_is_hushed() -> None:
+    made = make_doorbells()
+    if made is None:
+        pytest.skip("no doorbells on this system")
+    one, other = made
+    poller = select.poll()
+    poller.register(one.number, select.POLLIN)
+    assert poller.poll(0) == []
+    one.ring()
+    one.ring()
+    assert poller.poll(0) == [(one.number, select.POLLIN)]
+    one.hush()
+    one.hush()
+    assert poller.poll(0) == []
+    one.close()
+    other.close()

@@ -17,7 +17,7 @@ import pytest
 from simreal.core.params import DynamicsParams
 from simreal.engines import Engine, EngineSpec, crew, make_engine
 from simreal.engines.shared import Layout
-from simreal.engines.workers import WorkerEngine
+from simreal.engines.workers import ProcessWorkers, WorkerEngine
 from simreal.errors import ConfigError, EngineError, ParameterError, UnknownNameError
 from tests.engines import sample_robots as robots
 
@@ -39,11 +39,19 @@ def workers() -> Iterator[Start]:
     made = []
 
     def make(
-        name: str = "pybullet", count: int = 2, step_timeout_s: float = 60.0, **settings: Any
+        name: str = "pybullet",
+        count: int = 2,
+        step_timeout_s: float = 60.0,
+        joins: bool = False,
+        **settings: Any,
     ) -> WorkerEngine:
         pytest.importorskip(name)
-        made.append(WorkerEngine(name, spec(**settings), count, step_timeout_s=step_timeout_s))
-        return made[-1]
+        crew = ProcessWorkers(count=count, joins=joins).make_crew
+        engine = WorkerEngine(
+            name, spec(**settings), count, make_crew=crew, step_timeout_s=step_timeout_s
+        )
+        made.append(engine)
+        return engine
 
     yield make
     for engine in made:
@@ -85,8 +93,8 @@ def test_results_do_not_depend_on_the_number_of_workers(engine_name: str, worker
     single = make_engine(engine_name, spec())
     wanted = episode(single)
     single.close()
-    for count in (2, 3):
-        np.testing.assert_array_equal(episode(workers(engine_name, count)), wanted)
+    for count, joins in ((2, False), (3, False), (2, True)):
+        np.testing.assert_array_equal(episode(workers(engine_name, count, joins=joins)), wanted)
 
 
 def test_more_workers_than_worlds_are_not_started(workers: Start) -> None:
@@ -103,6 +111,47 @@ def test_one_is_asked_for_by_number(workers: Start) -> None:
         assert engine.capability(engine.robot, engine.specs["gravity"]).supported
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(2, [1]), (3, [0, 1])])
+def test_this_process_joins_where_there_is_no_processor_to_spare(
+    cores: int, processes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pybullet")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    engine = make_engine("pybullet", spec(), workers=2)
+    try:
+        assert isinstance(engine, WorkerEngine)
+        assert sorted(engine._crew.processes) == processes
+    finally:
+        engine.close()
+
+
+def test_the_own_share_goes_on_when_another_worker_is_replaced(workers: Start) -> None:
+    engine = workers(joins=True)
+    single = make_engine("pybullet", spec())
+    wanted = use(single)
+    single.close()
+    np.testing.assert_array_equal(use(engine), wanted)
+    os.kill(engine._crew.processes[1].pid, signal.SIGKILL)
+    engine.step(np.zeros((5, N, 2)))
+    lost = engine.health(engine.new_state()).lost
+    assert lost is not None
+    assert lost.tolist() == [False, False, True, True, True]
+    np.testing.assert_array_equal(use(engine), wanted)
+
+
+def test_an_error_in_the_own_share_is_that_of_a_worker(workers: Start) -> None:
+    with pytest.raises(ParameterError, match=r"cannot apply 'armature.elbow'"):
+        workers(joins=True, params=("armature.elbow",))
+    assert multiprocessing.active_children() == []
+    engine = workers(joins=True)
+    with pytest.raises(EngineError, match="a worker failed"):
+        engine.render(0, -1, "wide")  # type: ignore[arg-type]
+    engine.step(np.zeros((5, N, 2)))
+    engine.close()
+    engine.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_a_picture_is_that_of_the_world_asked_for(workers: Start) -> None:
@@ -131,6 +180,10 @@ def test_what_a_worker_refuses_to_build_is_refused_here(
 def test_fewer_than_one_worker_is_refused() -> None:
     with pytest.raises(ConfigError, match="workers is 0"):
         WorkerEngine("pybullet", spec(), 0)
+    with pytest.raises(ConfigError, match="workers is -1"):
+        make_engine("pybullet", spec(), workers=-1)
+    with pytest.raises(ConfigError, match="count is 0"):
+        ProcessWorkers(count=0)
 
 
 def test_an_error_in_a_worker_names_it_and_the_others_go_on(workers: Start) -> None:
@@ -294,11 +347,12 @@ def test_the_shared_numbers_do_not_overlap() -> None:
 SCRIPT = """
     import sys, time
     import numpy as np
-    from simreal.engines.workers import WorkerEngine
+    from simreal.engines import make_engine
+    from simreal.engines.process_workers import ProcessWorkers
     from tests.engines.test_workers import spec
 
     if __name__ == "__main__":
-        engine = WorkerEngine("pybullet", spec(), 2)
+        engine = make_engine("pybullet", spec(), ProcessWorkers(count=2, joins={joins}))
         print(*[p.pid for p in engine._crew.processes.values()], flush=True)
         while {forever}:
             engine.step(np.zeros((5, 5, 2)))
@@ -306,9 +360,9 @@ SCRIPT = """
 """
 
 
-def start(tmp_path: Path, forever: bool) -> tuple[subprocess.Popen, list[int]]:
+def start(tmp_path: Path, forever: bool, joins: bool) -> tuple[subprocess.Popen, list[int]]:
     script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT.format(forever=forever)))
+    script.write_text(textwrap.dedent(SCRIPT.format(forever=forever, joins=joins)))
     process = subprocess.Popen(
         [sys.executable, str(script)],
         stdout=subprocess.PIPE,
@@ -337,11 +391,14 @@ def segments() -> set[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="watches processes through /proc")
 @pytest.mark.parametrize("how", ["exit", "ctrl-c", "kill"])
-def test_no_process_and_no_shared_memory_outlives_the_parent(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("joins", [False, True])
+def test_no_process_and_no_shared_memory_outlives_the_parent(
+    tmp_path: Path, how: str, joins: bool
+) -> None:
     pytest.importorskip("pybullet")
     before = segments()
-    process, pids = start(tmp_path, forever=how != "exit")
-    assert len(pids) == 2
+    process, pids = start(tmp_path, how != "exit", joins)
+    assert len(pids) == (1 if joins else 2)
     if how == "ctrl-c":
         os.killpg(process.pid, signal.SIGINT)
     elif how == "kill":
