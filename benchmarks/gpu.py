@@ -16,6 +16,7 @@ its arms, which are left out and said to be where it is missing.
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 
 from gpu_checks import run_checks
 from gpu_physics import ROBOTS, describe, physics_arms, physics_ratios
-from gpu_training import learn, training_arms, training_ratios
+from gpu_training import learn, training_arms, training_ratios, waits_for_nothing
 from rounds import RESULTS, at_least_seven, close, print_table, summarize, take_turns
 
 PARTS = ("checks", "physics", "training", "learning")
@@ -39,34 +40,36 @@ def main(words: list[str] | None = None) -> int:
         0 where every check holds, else 1; figures that miss their goal are reported, not fatal.
     """
     options = _options(words)
+    path = options.output or RESULTS / f"gpu_{options.device.split(':')[0]}.json"
     report: dict[str, Any] = {"device": describe(options.device), "settings": _settings(options)}
     sound = True
-    if "checks" in options.only:
-        report["checks"] = run_checks(options.robots, options.device, min(options.worlds))
-        for row in report["checks"]:
-            print(f"  {row['check']:60s} {row['verdict']:8s} {row['detail']}")
-        sound = all(row["verdict"] != "FAILED" for row in report["checks"])
-    if "physics" in options.only:
-        report["physics"] = {
-            f"{robot}, {worlds} worlds": _physics(robot, worlds, options)
-            for robot in options.robots
-            for worlds in options.worlds
-        }
-    if "training" in options.only:
-        report["training"] = {
-            f"{robot}, {options.worlds[0]} worlds": _training(robot, options)
-            for robot in options.robots
-        }
-    if "learning" in options.only:
-        report["learning"] = {
-            robot: learn(robot, options.worlds[0], options.device, options.learn_steps)
-            for robot in options.robots
-        }
-    path = options.output or RESULTS / f"gpu_{options.device.split(':')[0]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for part, name, value in _results(options):
+        report.setdefault(part, {})[name] = value
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        sound &= part != "checks" or value["verdict"] != "FAILED"
     print(f"wrote {path}")
     return 0 if sound else 1
+
+
+def _results(options: argparse.Namespace) -> Iterator[tuple[str, str, Any]]:
+    """Give one result after another: its part, its name, and what was found."""
+    robots, device = options.robots, options.device
+    if "checks" in options.only:
+        more = {"no iteration of a training waits": waits_for_nothing}
+        for row in run_checks(robots, device, min(options.worlds), more):
+            print(f"  {row['check']:60s} {row['verdict']:8s} {row['detail']}", flush=True)
+            yield "checks", row.pop("check"), row
+    if "training" in options.only:
+        for robot in robots:
+            yield "training", f"{robot}, {options.worlds[0]} worlds", _training(robot, options)
+    if "physics" in options.only:
+        for worlds in options.worlds:
+            for robot in robots:
+                yield "physics", f"{robot}, {worlds} worlds", _physics(robot, worlds, options)
+    if "learning" in options.only:
+        for robot in robots:
+            yield "learning", robot, learn(robot, options.worlds[0], device, options.learn_steps)
 
 
 def _options(words: list[str] | None) -> argparse.Namespace:
@@ -79,7 +82,9 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200, help="control steps per arm and round")
     parser.add_argument("--iterations", type=int, default=5, help="PPO iterations per round")
     parser.add_argument(
-        "--compile", action="store_true", help="fuse the tensor operations with torch.compile"
+        "--compile",
+        action="store_true",
+        help="fuse the tensor operations with torch.compile: in training, and as one more arm",
     )
     parser.add_argument("--learn-steps", type=int, default=20_000_000, help="for `learning`")
     parser.add_argument("--output", type=Path, default=None, help="where the JSON goes")

@@ -1,5 +1,6 @@
 """The checks of `gpu.py`: what must hold on a device before any of its speeds means something."""
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +22,20 @@ MASSES = Randomization({"mass": {"*": Randomized(distribution=Uniform(0.8, 1.2),
 """Randomization of the checks and of the training: every mass by 20 %, at every reset."""
 
 
-def run_checks(robots: list[str], device: str, worlds: int) -> list[dict[str, str]]:
+Check = Callable[[str, str, int], tuple[bool | None, str]]
+"""From robot, device and number of worlds to whether it holds, and a detail."""
+
+
+def run_checks(
+    robots: list[str], device: str, worlds: int, more: dict[str, Check]
+) -> list[dict[str, str]]:
     """Run every check and return one row each: name, verdict and detail.
 
     Args:
         robots: Names of the robots.
         device: As Warp names it.
         worlds: N of the checks that step many worlds.
+        more: Further checks of every robot, by what they check.
     """
     checks: list[tuple[str, Callable[[], tuple[bool | None, str]]]] = [
         ("every dynamics parameter acts", lambda: _audit(device)),
@@ -37,12 +45,13 @@ def run_checks(robots: list[str], device: str, worlds: int) -> list[dict[str, st
         checks += [
             (f"{robot}: graphs equal single operations", _bound(_graphs, robot, device, worlds)),
             (f"{robot}: no step waits for the device", _bound(_no_waiting, robot, device, worlds)),
+            *((f"{robot}: {what}", _bound(c, robot, device, worlds)) for what, c in more.items()),
         ]
     return [_row(name, check) for name, check in checks]
 
 
 def _bound(
-    check: Callable[[str, str, int], tuple[bool | None, str]], robot: str, device: str, worlds: int
+    check: Check, robot: str, device: str, worlds: int
 ) -> Callable[[], tuple[bool | None, str]]:
     return lambda: check(robot, device, worlds)
 
@@ -51,6 +60,7 @@ def _row(name: str, check: Callable[[], tuple[bool | None, str]]) -> dict[str, s
     try:
         held, detail = check()
     except (SimrealError, RuntimeError) as error:
+        traceback.print_exc()
         held, detail = False, " ".join(str(error).split())
     verdict = _NOT_RUN if held is None else _HELD if held else _FAILED
     return {"check": name, "verdict": verdict, "detail": detail}

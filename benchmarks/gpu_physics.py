@@ -23,7 +23,8 @@ from simreal_envs import robots as all_robots
 from simreal_envs.tasks import bullet_locomotion
 from simreal_envs.tasks.double_pendulum import Pendubot
 
-BARE, ENGINE, WHOLE, CORES = "bare MuJoCo Warp", "engine", "whole control step", "MuJoCo, all cores"
+BARE, ENGINE, CORES = "bare MuJoCo Warp", "engine", "MuJoCo, all cores"
+WHOLE, FUSED = "whole control step", "whole control step, fused"
 _BURST = 100  # launches between two waits for the device
 
 
@@ -115,14 +116,16 @@ def physics_arms(
         worlds: N.
         device: As Warp names it.
         steps: Control steps of one round.
-        compiled: Whether the operations around the physics are fused by `torch.compile`.
+        compiled: Whether there is an arm whose operations around the physics are fused by
+            `torch.compile`.
 
     Returns:
         The arms, and what gives the settings and peaks that all share after the rounds.
     """
     env = build(robot, worlds, device)
     bare = build(robot, worlds, device)
-    whole = build(robot, worlds, device, seed=1, compiled=compiled)
+    whole = build(robot, worlds, device, seed=1)
+    fused = build(robot, worlds, device, seed=1, compiled=True) if compiled else None
     cores = _cores_engine(robot, worlds)
     tape = _tape(whole, 64)
     commands = _commands(env)
@@ -131,13 +134,14 @@ def physics_arms(
     bare_step = bare_loop(bare.engine, commands)
     schedule = commands.double().cpu().numpy()
 
-    def stepping(number: int) -> None:
-        whole.step(tape[number % len(tape)])
+    def stepping(env: TensorVecEnv) -> Callable[[int], Any]:
+        return lambda number: env.step(tape[number % len(tape)])
 
+    note = "random actions, resets included"
     arms = [
         _arm(BARE, lambda _: bare_step(), device, steps, bare.close),
         _arm(ENGINE, lambda _: env.engine.launch_step(), device, steps, env.close),
-        _arm(WHOLE, stepping, device, steps, whole.close, note="random actions, resets included"),
+        _arm(WHOLE, stepping(whole), device, steps, whole.close, note=note),
         _arm(
             CORES,
             lambda _: cores.step(schedule),
@@ -148,6 +152,9 @@ def physics_arms(
         ),
     ]
 
+    if fused is not None:
+        arms.insert(3, _arm(FUSED, stepping(fused), device, steps, fused.close, note=note))
+
     def extra() -> dict[str, Any]:
         env.engine.poll()
         episodes = whole.drain()
@@ -157,7 +164,6 @@ def physics_arms(
             "peaks": {"contacts of all worlds": env.engine.peaks[0], "rows": env.engine.peaks[1]},
             "ticks per control step": env.task.ticks,
             "deterministic": False,
-            "compiled": compiled,
             "episodes ended": len(episodes) + whole.book.num_lost,
         }
 
@@ -166,11 +172,14 @@ def physics_arms(
 
 def physics_ratios(arms: list[Arm]) -> list[Ratio]:
     """Return what the arms are held against."""
-    return [
+    names = {arm.name for arm in arms}
+    pairs = [
         Ratio(name="bare / engine: share of bare speed", top=BARE, bottom=ENGINE, at_least=0.9),
         Ratio(name="engine / whole: share of physics", top=ENGINE, bottom=WHOLE, at_least=0.85),
+        Ratio(name="engine / fused: share of physics", top=ENGINE, bottom=FUSED, at_least=0.85),
         Ratio(name="MuJoCo on all cores / engine: speed-up", top=CORES, bottom=ENGINE),
     ]
+    return [pair for pair in pairs if {pair.top, pair.bottom} <= names]
 
 
 def bare_loop(engine: WarpEngine, commands: torch.Tensor) -> Callable[[], None]:

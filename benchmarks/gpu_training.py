@@ -59,6 +59,38 @@ def settings(worlds: int) -> TorchPPOSettings:
     )
 
 
+def waits_for_nothing(robot: str, device: str, worlds: int) -> tuple[bool | None, str]:
+    """Check that rollouts and updates run without waiting for the device, and as graphs.
+
+    Args:
+        robot: One of `ROBOTS`.
+        device: As Warp names it.
+        worlds: N.
+    """
+    env = DeviceVecEnv(build(robot, worlds, device, randomization=MASSES))
+    model: Any = settings(worlds).build(env, 0)
+    model.learn(2 * worlds * _ROLLOUT, callback=NormalizerUpdate())
+    callback = model._setup_learn(10**9, NormalizerUpdate(), reset_num_timesteps=False)[1]
+
+    def iterate(times: int) -> None:
+        for _ in range(times):
+            model.collect_rollouts(env, callback, model.rollout_buffer, _ROLLOUT)
+            model.train()
+
+    iterate(3)
+    if device == "cpu":
+        env.close()
+        return None, "5 iterations ran; a processor has nothing to wait for"
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        iterate(3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        env.close()
+    warm = model._learner.pieces.warm and model._update.pieces.warm and env.worlds.pieces.warm
+    return warm, "3 iterations of TorchPPO under torch.cuda.set_sync_debug_mode('error')"
+
+
 def training_arms(
     robot: str, worlds: int, device: str, iterations: int, *, compiled: bool = False
 ) -> tuple[list[Arm], dict[str, Any]]:

@@ -244,6 +244,7 @@ class ObservationPipeline:
         # With the newest frame in the last slot the ring is in order; else it is rotated.
         turns = ((slot + 1) * self.frame_width for slot in range(self.depth))
         self._gathers = [(gather + turn) % self._flat.shape[0] for turn in turns]
+        self._in_order = gather.tolist() == list(range(self._flat.shape[0])) and self.depth == 1
         zero = [np.full(len(term.elements), term.fill == "zero") for term in terms]
         self._zero_filled = np.flatnonzero(np.concatenate(zero))
         self.dim = int(gather.size)
@@ -353,7 +354,10 @@ class ObservationPipeline:
         """
         if out is None:
             out = np.empty((self.num_rows, self.dim), dtype=np.float32)
-        out[...] = self._flat.take(self._gathers[self._newest], 0).T
+        if self._in_order:
+            out[...] = self._flat.T
+        else:
+            out[...] = self._flat.take(self._gathers[self._newest], 0).T
         return out
 
     def _evaluate(

@@ -45,7 +45,7 @@ class Attitude:
         """
         for name, is_quaternion, (x, y, z) in self._vectors:
             value = values[name]
-            length = math.sqrt(float(np.dot(value, value)))
+            length = math.sqrt(value.dot(value))
             if not abs(length - 1.0) <= self._tolerance:
                 return (
                     f"length of signal '{name}': expected 1 within {self._tolerance:g}, found "

@@ -20,10 +20,11 @@ class TorqueFromGains:
 
     `|kp (target - q) - kd dq| <= limit`, for position-driven joints whose position is measured.
 
+    The bounds lie to both sides of a middle, at a distance that does not change.
+
     Attributes:
         acts: Whether there is such a joint.
-        lower: Least target (A), filled by `bounds`.
-        upper: Greatest target (A), filled by `bounds`.
+        reach: Distance of the bounds from the middle (A) [rad or m]; infinite for other joints.
     """
 
     def __init__(self, manifest: Manifest, intake: SignalIntake) -> None:
@@ -40,29 +41,31 @@ class TorqueFromGains:
             if a.kind == "position" and a.kp > 0 and intake.pos.column(a.joint) is not None
         ]
         self.acts = bool(found)
-        self.lower = np.full(len(actuators), -np.inf)
-        self.upper = np.full(len(actuators), np.inf)
         self._rows = _places([i for i, *_ in found])
         self._pos = _places([p or 0 for _, p, _, _ in found])
         has_vel = np.array([v is not None for _, _, v, _ in found], dtype=np.float64)
         self._vel = _places([v or 0 for _, _, v, _ in found])
         self._center = np.zeros(len(found))
         limit = manifest.safety.torque_limit
-        self._reach = np.array([limit[a.joint] / a.kp for *_, a in found])
+        self.reach = np.full(len(actuators), np.inf)
+        self.reach[self._rows] = [limit[a.joint] / a.kp for *_, a in found]
         # A joint whose speed is not measured is bounded as if it stood still.
         self._lead = np.array([a.kd / a.kp for *_, a in found]) * has_vel
         self._intake = intake
 
-    def bounds(self) -> None:
-        """Fill the bounds from the newest measurement."""
+    def middle(self, out: np.ndarray) -> None:
+        """Compute the middle between the bounds from the newest measurement.
+
+        Args:
+            out: Where to write it (A) [rad or m]; other joints are left alone.
+        """
         center = self._center
         if self._intake.vel.value.size:
-            np.multiply(self._lead, self._intake.vel.value[self._vel], out=center)
+            np.multiply(self._lead, self._intake.vel.value[self._vel], center)
         else:
             center.fill(0.0)
-        center += self._intake.pos.value[self._pos]
-        self.lower[self._rows] = center - self._reach
-        self.upper[self._rows] = center + self._reach
+        np.add(center, self._intake.pos.value[self._pos], center)
+        out[self._rows] = center
 
 
 class TorqueBarrier:
@@ -70,10 +73,6 @@ class TorqueBarrier:
 
     Attributes:
         acts: Whether there is a joint to bound.
-        position_lower: Least torque by position (A), filled by `bounds`.
-        position_upper: Greatest torque by position (A).
-        velocity_lower: Least torque by speed (A).
-        velocity_upper: Greatest torque by speed (A).
     """
 
     def __init__(self, manifest: Manifest, settings: ControlSettings, intake: SignalIntake) -> None:
@@ -85,9 +84,6 @@ class TorqueBarrier:
             intake: Measurements.
         """
         robot, limit = manifest.robot, manifest.safety.torque_limit
-        count = len(robot.actuators)
-        self.position_lower, self.velocity_lower = np.full((2, count), -np.inf)
-        self.position_upper, self.velocity_upper = np.full((2, count), np.inf)
         self._intake = intake
         self._ends: list[tuple[int, int, int | None, float, float, float, float]] = []
         self._speeds: list[tuple[int, int, float, float, float]] = []
@@ -108,21 +104,26 @@ class TorqueBarrier:
         self._horizon_s = horizon
         self.acts = bool(self._ends or self._speeds)
 
-    def bounds(self) -> None:
-        """Fill the bounds from the newest measurement."""
+    def bounds(self, lower: np.ndarray, upper: np.ndarray) -> None:
+        """Compute the bounds from the newest measurement; those of other joints are left alone.
+
+        Args:
+            lower: Where to write the least torques by position, and by speed (2, A) [Nm or N].
+            upper: Where to write the greatest ones (2, A).
+        """
         pos, vel = self._intake.pos.value, self._intake.vel.value
-        for i, at, speed_at, lower, upper, width, limit in self._ends:
+        for i, at, speed_at, least, most, width, limit in self._ends:
             here = float(pos[at])
             ahead = self._horizon_s * (0.0 if speed_at is None else float(vel[speed_at]))
-            room_up = (upper - here - max(ahead, 0.0)) / width
-            room_down = (here + min(ahead, 0.0) - lower) / width
-            self.position_upper[i] = limit * _bounded(room_up)
-            self.position_lower[i] = -limit * _bounded(room_down)
+            room_up = (most - here - max(ahead, 0.0)) / width
+            room_down = (here + min(ahead, 0.0) - least) / width
+            upper[0, i] = limit * _bounded(room_up)
+            lower[0, i] = -limit * _bounded(room_down)
         for i, at, begin, most, limit in self._speeds:
             speed = float(vel[at])
             half = 0.5 * (most - begin)
-            self.velocity_upper[i] = limit * _bounded((begin + half - speed) / half)
-            self.velocity_lower[i] = -limit * _bounded((begin + half + speed) / half)
+            upper[1, i] = limit * _bounded((begin + half - speed) / half)
+            lower[1, i] = -limit * _bounded((begin + half + speed) / half)
 
 
 def _bounded(value: float) -> float:

@@ -14,6 +14,7 @@ from simreal.deploy.attitude import Attitude
 from simreal.deploy.manifest import Manifest
 from simreal.deploy.messages import Signals
 from simreal.deploy.plausibility import JointView, Plausibility
+from simreal.deploy.policy import PackedSignals
 from simreal.deploy.settings import ControlSettings
 
 _CLOCK_SLACK_S = 1e-6
@@ -53,10 +54,15 @@ class SignalIntake:
         ages = [s.max_age_s for s in manifest.signals if s.max_age_s is not None]
         self._max_age_s = min([manifest.timing.max_signal_age_s, *ages])
         self._tick_s = settings.tick_s
-        size = sum(len(names) for names in elements.values())
-        self.packed, self._next = np.zeros(size), np.zeros(size)
-        self._rows = [_views(elements, buffer) for buffer in (self.packed, self._next)]
-        self.values = self._rows[0]
+        layout = tuple((name, tuple(names)) for name, names in elements.items())
+        size = sum(len(names) for _, names in layout)
+        self.values, self._next = (PackedSignals(layout, np.zeros(size)) for _ in range(2))
+        self.packed = self.values.packed
+        # Where the two samples have what: one is written while the other is in use.
+        self._places, self._next_places = (
+            [(name, row, row.shape) for name, row in sample.rows.items()]
+            for sample in (self.values, self._next)
+        )
         self.pos = JointView("joint_position", manifest, elements)
         self.vel = JointView("joint_velocity", manifest, elements)
         self._plausible = Plausibility(manifest, settings, self.pos, self.vel)
@@ -144,18 +150,19 @@ class SignalIntake:
         return ahead > 0, None
 
     def _copy(self, values: Mapping[str, np.ndarray]) -> str | None:
-        target = self._rows[1]
-        for name, names in self._elements.items():
-            if name not in values:
-                return f"signal '{name}': expected {len(names)} numbers, found nothing"
-            value = values[name]
+        for name, row, shape in self._next_places:
+            value = values.get(name)
             if value.__class__ is not np.ndarray:
+                if value is None and name not in values:
+                    return f"signal '{name}': expected {row.size} numbers, found nothing"
                 value = np.asarray(value, dtype=np.float64)
-            if value.shape != target[name].shape:
-                return f"signal '{name}': expected {len(names)} numbers, found shape {value.shape}"
-            target[name][:] = value
+            if value.shape != shape:
+                return f"signal '{name}': expected {row.size} numbers, found shape {value.shape}"
+            row[:] = value
+        target = self._next.rows
         # One number tells of all: it is finite only if each of them is, or if some are huge.
-        if not math.isfinite(np.dot(self._next, self._next)):
+        packed = self._next.packed
+        if not math.isfinite(packed.dot(packed)):
             return self._not_finite(target)
         for name, low, high in self._commands:
             row = target[name]
@@ -177,20 +184,12 @@ class SignalIntake:
         """Make the copied sample the newest one, and compare it with the one before."""
         # A robot that samples faster than it is read must not make small steps look quick.
         passed_s = max(signals.time_s - self.time_s, self._tick_s)
-        self.packed, self._next = self._next, self.packed
-        self._rows.reverse()
-        self.values = self._rows[0]
+        self.values, self._next = self._next, self.values
+        self._places, self._next_places = self._next_places, self._places
+        self.packed = self.values.packed
         self._seq, self.time_s = signals.seq, signals.time_s
         problem = self._plausible.problem(self.packed, passed_s)
         return problem or self._attitude.problem(self.values)
-
-
-def _views(elements: Mapping[str, tuple[str, ...]], buffer: np.ndarray) -> dict[str, np.ndarray]:
-    views, at = {}, 0
-    for name, names in elements.items():
-        views[name] = buffer[at : at + len(names)]
-        at += len(names)
-    return views
 
 
 def _ranges(

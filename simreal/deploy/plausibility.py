@@ -69,19 +69,18 @@ class Plausibility:
         self._pos, self._vel = pos, vel
         count, size = len(pos.names), len(pos.names) + len(vel.names)
         self._index = np.concatenate([pos.index, vel.index])
-        self._joint, self._last = np.zeros(size), np.zeros(size)
+        self._fresh = np.zeros(size)
+        # The newest numbers and their changes; as distances they are compared with their limits.
+        self._row, self._test = np.zeros(2 * size), np.zeros(2 * size)
+        self._joint, self._change = self._row[:size], self._row[size:]
         pos.value, vel.value = self._joint[:count], self._joint[count:]
-        self._before = self._last[:count]
-        # What is compared with its limit: distance from the middle of the range, change, speed.
-        self._test = np.zeros(count + size)
-        self._off, self._moved = self._test[:count], self._test[count : 2 * count]
-        self._speed = self._test[2 * count :]
-        self._over = np.zeros(count + size, dtype=bool)
+        self._over = np.zeros(2 * size, dtype=bool)
+        self._none_over = self._over.tobytes()
         self._limits(manifest, settings)
         self._frozen_samples = settings.frozen_periods * settings.actuator_multiple
         self._same, self._equal = np.zeros(size, dtype=np.intp), np.zeros(size, dtype=bool)
-        self._ring = np.zeros((self._frozen_samples + 1, count))
-        self._ring_s = np.zeros(self._frozen_samples + 1)
+        self._none_equal, self._kept = self._equal.tobytes(), self._frozen_samples + 1
+        self._ring, self._ring_s = np.zeros((self._kept, count)), [0.0] * self._kept
         places = [(column, vel.column(name), name) for column, name in enumerate(pos.names)]
         self._pairs = [(column, at, name) for column, at, name in places if at is not None]
         self.restart()
@@ -94,8 +93,8 @@ class Plausibility:
         ended = np.isfinite(lower) & np.isfinite(upper)
         self._ends = (lower, upper)
         # A joint with one end is tested from that end, over an endless range.
-        self._middle = np.zeros(len(found))
-        self._middle[ended] = 0.5 * (lower[ended] + upper[ended])
+        self._middle = np.zeros_like(self._row)
+        self._middle[: len(found)][ended] = 0.5 * (lower[ended] + upper[ended])
         half = np.full(len(found), np.inf)
         half[ended] = 0.5 * (upper[ended] - lower[ended]) + settings.limit_margin
         self._one_ended = [
@@ -108,7 +107,9 @@ class Plausibility:
         self._jump_slack, self._passed_s = settings.jump_slack, 0.0
         self._speed_max = np.array([most[name] for name in self._vel.names], dtype=np.float64)
         self._moving = _MOVING * self._speed_max
-        self._most = np.concatenate([half, np.full(len(found), np.inf), self._speed_max])
+        free = np.full(self._change.size, np.inf)  # a speed may change as it likes
+        self._most = np.concatenate([half, self._speed_max, free])
+        self._most_change = self._most[self._joint.size :][: len(found)]
         # For a joint with ends a turn is so large that no number of them is ever subtracted.
         turns = [j.kind == "continuous" for j in found]
         self._turn = np.where(turns, 2.0 * math.pi, 1e300)
@@ -128,29 +129,30 @@ class Plausibility:
             packed: The sample (S).
             passed_s: Time since the one before [s].
         """
-        self._last[:] = self._joint
-        packed.take(self._index, out=self._joint)
+        joint, change, fresh, test = self._joint, self._change, self._fresh, self._test
+        packed.take(self._index, 0, fresh, "clip")
         if self._first:
             self._first = False
-            self._last[:] = self._joint
+            joint[:] = fresh
+            change.fill(0.0)
         else:
-            self._compare(passed_s)
-        pos = self._pos.value
-        np.subtract(pos, self._middle, out=self._off)
-        np.subtract(pos, self._before, out=self._moved)
-        self._speed[:] = self._vel.value
-        np.abs(self._test, out=self._test)
+            np.equal(fresh, joint, self._equal)
+            np.subtract(fresh, joint, change)
+            joint[:] = fresh
+            self._count_equal(passed_s)
+        np.subtract(self._row, self._middle, test)
+        np.abs(test, test)
         if passed_s != self._passed_s:
-            self._passed_s, count = passed_s, len(pos)
-            self._most[count : 2 * count] = self._quick * passed_s + self._jump_slack
-        np.greater(self._test, self._most, out=self._over)
-        found = self._words_of(passed_s) if np.count_nonzero(self._over) else None
+            self._passed_s = passed_s
+            self._most_change[:] = self._quick * passed_s + self._jump_slack
+        np.greater(test, self._most, self._over)
+        over = self._over.tobytes() != self._none_over
+        found = self._words_of(passed_s) if over else None
         return found or (self._out_of_one_end() if self._one_ended else None)
 
-    def _compare(self, passed_s: float) -> None:
+    def _count_equal(self, passed_s: float) -> None:
         """Count for every number how often in a row it was the same."""
-        np.equal(self._joint, self._last, out=self._equal)
-        if np.count_nonzero(self._equal):
+        if self._equal.tobytes() != self._none_equal:
             self._same += 1
             self._same *= self._equal
             self._any_same = True
@@ -159,26 +161,27 @@ class Plausibility:
             self._any_same = False
         self._clock_s += passed_s
         self._samples += 1
-        row = self._samples % len(self._ring)
+        row = self._samples % self._kept
         self._ring[row] = self._pos.value
         self._ring_s[row] = self._clock_s
 
     def _words_of(self, passed_s: float) -> str | None:
         """Return the problem behind a number that is over its limit, if it is one."""
-        count = len(self._pos.names)
+        count, size = len(self._pos.names), self._joint.size
         over = np.flatnonzero(self._over)
-        fast = over[over >= 2 * count]
+        fast = over[(over >= count) & (over < size)]
         if fast.size:
-            at = int(fast[0]) - 2 * count
+            at = int(fast[0])
             return (
-                f"velocity of joint '{self._vel.names[at]}': expected at most "
-                f"{self._speed_max[at]:g}, found {self._speed[at]:g}"
+                f"velocity of joint '{self._vel.names[at - count]}': expected at most "
+                f"{self._most[at]:g}, found {self._test[at]:g}"
             )
         if int(over[0]) < count:
             return self._range_words(int(over[0]))
         # A sensor that starts anew after a turn has not jumped.
-        moved = np.abs(self._moved - self._turn * np.round(self._moved / self._turn))
-        allowed = self._most[count : 2 * count]
+        moved = self._test[size : size + count]
+        moved = np.abs(moved - self._turn * np.round(moved / self._turn))
+        allowed = self._most_change
         jumped = np.flatnonzero(moved > allowed)
         if not jumped.size:
             return None
@@ -213,10 +216,11 @@ class Plausibility:
         count = len(self._pos.names)
         same = self._same >= most
         # The oldest kept sample stands behind the newest in the ring.
-        then = (self._samples + 1) % len(self._ring)
+        then = (self._samples + 1) % self._kept
         passed_s = self._clock_s - self._ring_s[then]
         for column, at, name in self._pairs:
-            speed, moves = float(self._vel.value[at]), self._speed[at] > self._moving[at]
+            speed = float(self._vel.value[at])
+            moves = abs(speed) > self._moving[at]
             if same[column] and moves:
                 return self._words("position", name, f"while it moves at {speed:g}")
             if same[count + at] and not same[column]:

@@ -6,7 +6,7 @@ C start from the same numbers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,9 @@ import numpy as np
 from simreal.deploy.decode import one_line
 from simreal.deploy.manifest import Manifest, SignalEntry
 from simreal.errors import ArmError, SignalError, nearest
+
+Layout = tuple[tuple[str, tuple[str, ...]], ...]
+"""Names of signals, each with the names of its elements, in the order of a row."""
 
 
 class Policy(Protocol):
@@ -64,11 +67,52 @@ class Policy(Protocol):
         ...
 
 
+class PackedSignals(Mapping[str, np.ndarray]):
+    """Hold a measurement whose signals are parts of one row.
+
+    A policy that is bound to the same layout takes the row instead of one signal after the other.
+
+    Attributes:
+        layout: Signal and element names, in the order of the row.
+        packed: All signals, one after the other (S), float64.
+        rows: Signal name to its part of `packed` (k,).
+    """
+
+    __slots__ = ("layout", "packed", "rows")
+
+    def __init__(self, layout: Layout, packed: np.ndarray) -> None:
+        """Lay the signals over a row.
+
+        Args:
+            layout: Signal and element names, in the order of the row.
+            packed: The row (S), float64; what is written there later is seen here.
+        """
+        self.layout, self.packed = layout, packed
+        self.rows: dict[str, np.ndarray] = {}
+        at = 0
+        for name, names in layout:
+            self.rows[name] = packed[at : at + len(names)]
+            at += len(names)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return a signal (k,)."""
+        return self.rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names of the signals."""
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        """Return the number of signals."""
+        return len(self.rows)
+
+
 class SignalRows:
     """Collect the signals of one step in one packed row, in the order of the manifest.
 
     Attributes:
-        packed: All signals, one after the other (S), float64.
+        row: All signals, one after the other, and room for the last action (S + n), float64.
+        packed: The signals in it (S).
         rows: Signal name to its part of `packed` (k,).
     """
 
@@ -80,7 +124,9 @@ class SignalRows:
         """
         self._joints = manifest.robot.joint_names
         self._entries = manifest.signals
-        self.packed = np.zeros(sum(len(s.elements) for s in manifest.signals))
+        size = sum(len(s.elements) for s in manifest.signals)
+        self.row = np.zeros(size + len(manifest.action.entries))
+        self.packed = self.row[:size]
         self.rows: dict[str, np.ndarray] = {}
         at = 0
         for entry in manifest.signals:
@@ -111,12 +157,18 @@ class SignalRows:
                 given = [name for name in joint_names if name in entry.elements]
             order[entry.name] = _permutation(entry, given)
         self.elements = order
+        self._layout: Layout = tuple(order.items())
         self._plan: list[tuple[str, np.ndarray, tuple[int], Any]] = []
+        places: list[int] = []
         for entry in self._entries:
             names = order[entry.name]
             columns = [names.index(element) for element in entry.elements]
             index = None if names == entry.elements else np.array(columns)
             self._plan.append((entry.name, self.rows[entry.name], (len(names),), index))
+            at = len(places)
+            places += [at + column for column in columns]
+        in_order = places == list(range(len(places)))
+        self._order = None if in_order else np.array(places, dtype=np.intp)
 
     def take(self, signals: Mapping[str, np.ndarray]) -> None:
         """Copy a measurement into the row.
@@ -127,6 +179,12 @@ class SignalRows:
         Raises:
             SignalError: A signal is missing or of the wrong size.
         """
+        if type(signals) is PackedSignals and self._knows(signals.layout):
+            if self._order is None:
+                self.packed[:] = signals.packed
+            else:
+                signals.packed.take(self._order, 0, self.packed, "clip")
+            return
         for name, row, shape, index in self._plan:
             if name not in signals:
                 raise self._missing(name, signals)
@@ -135,6 +193,14 @@ class SignalRows:
             if value.__class__ is not np.ndarray or value.shape != shape:
                 value = self._checked(name, value)
             row[:] = value if index is None else value[index]
+
+    def _knows(self, layout: Layout) -> bool:
+        if layout is self._layout:
+            return True
+        if layout != self._layout:
+            return False
+        self._layout = layout  # names are compared once
+        return True
 
     def _checked(self, name: str, value: Any) -> np.ndarray:
         array, names = np.asarray(value), self.elements[name]

@@ -11,11 +11,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from simreal.core.observation import LAST_ACTION
 from simreal.deploy.bundle import Bundle, Layer, Lstm, Normalizer
 from simreal.deploy.consistency import build_pipeline
 from simreal.deploy.manifest import Manifest
-from simreal.deploy.policy import Policy, PolicyBase, idle_command
+from simreal.deploy.one_row import ROW, of_one_row
+from simreal.deploy.policy import Policy, PolicyBase, entry_names, idle_command
 
 __all__ = ["NumpyPolicy", "Policy"]
 
@@ -47,15 +47,20 @@ class NumpyPolicy(PolicyBase):
         self._command = idle_command(manifest)
         self._action_map(manifest)
         signals = {s.name: s.elements for s in manifest.signals}
-        self._pipeline = build_pipeline(manifest, signals)
-        self._rows = {name: row[None] for name, row in self._signals.rows.items()}
-        self._last_action = np.zeros(self._action.size)
-        self._rows[LAST_ACTION] = self._last_action[None]
+        self._pipeline = of_one_row(build_pipeline(manifest, signals))
+        row = self._signals.row
+        self._rows = {ROW: row[None]}
+        self._last_action = row[self._signals.packed.size :]
 
     @property
     def entry_names(self) -> tuple[str, ...]:
         """Return one name per observation entry: `term[element]@age`, age in control steps."""
-        return self._pipeline.entry_names
+        return entry_names(self.manifest)
+
+    def applied(self, action: np.ndarray) -> None:
+        """State which action was really applied; see `PolicyBase.applied`."""
+        super().applied(action)
+        self._last_action[:] = self._action
 
     def _begin(self) -> None:
         self._last_action.fill(0.0)
@@ -64,7 +69,6 @@ class NumpyPolicy(PolicyBase):
         self._act()
 
     def _advance(self) -> None:
-        self._last_action[:] = self._action
         self._pipeline.push(self._rows)
         self._act()
 
@@ -74,9 +78,11 @@ class NumpyPolicy(PolicyBase):
         # A NaN passes through the clip; the controller tests the output before it comes to that.
         np.maximum(self._output, self._least, out=self._action)
         np.minimum(self._action, self._most, out=self._action)
-        np.multiply(self._action, self._scale, out=self._scaled)
-        np.add(self._scaled, self._offset, out=self._scaled)
-        self._command[self._index] = self._scaled
+        self._last_action[:] = self._action
+        np.multiply(self._last_action, self._scale, self._scaled)
+        np.add(self._scaled, self._offset, self._scaled)
+        if self._index is not None:
+            self._command[self._index] = self._scaled
 
     def _action_map(self, manifest: Manifest) -> None:
         """Lay out what `simreal.core.action.ActionMap` does, from the manifest's tables."""
@@ -84,12 +90,12 @@ class NumpyPolicy(PolicyBase):
         index = [manifest.robot.actuator_names.index(e.joint) for e in entries]
         first, count = index[0], len(index)
         in_order = index == list(range(first, first + count))
-        self._index = slice(first, first + count) if in_order else np.array(index)
+        self._index = None if in_order else np.array(index)
         self._scale = np.array([e.scale for e in entries], dtype=np.float64)
         self._offset = np.array([e.offset for e in entries], dtype=np.float64)
         self._action = np.zeros(count, dtype=np.float32)
         self._least, self._most = -np.ones_like(self._action), np.ones_like(self._action)
-        self._scaled = np.zeros(count)
+        self._scaled = self._command[first : first + count] if in_order else np.zeros(count)
 
 
 class Network:

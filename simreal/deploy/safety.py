@@ -4,9 +4,14 @@ The order matters: a clamp turns infinity into a limit and lets NaN pass, so the
 for finite numbers before every clamp. Position-driven joints pass a soft joint limit, a rate limit
 and the limit that their own gains imply for the torque; torque-driven joints a torque limit, a
 torque-rate limit, and barriers at the ends of their range and at their largest speed.
+
+No stage depends on what an earlier one did to the command. So all bounds are computed first, and a
+command that lies between all of them, which NaN never does, passes as it is, at the cost of two
+comparisons; any other goes through every stage.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,6 +21,14 @@ from simreal.deploy.manifest import ActuatorEntry, JointEntry, Manifest
 from simreal.deploy.settings import ControlSettings
 
 _COMMANDING = 0.05  # of the largest torque, or of a radian: less would not move a robot
+_STAGES = (
+    "acceleration limit",
+    "torque from gains",
+    "position barrier",
+    "velocity barrier",
+    "final limit",
+)
+_NO_COMMAND = 1e150  # what is larger overflows in the test for finite numbers
 
 
 class CommandFilter:
@@ -41,33 +54,52 @@ class CommandFilter:
         self._driven = [a.kind == "torque" for a in actuators]
         rows = [_limits(manifest, settings, a, joints[a.joint]) for a in actuators]
         self._lower, self._upper = np.array(rows, dtype=np.float64).reshape(-1, 2).T
-        self._step = settings.tick_s * np.array([_rate(manifest, settings, a) for a in actuators])
-        self._second = self._seconds(settings)
         self._gains = TorqueFromGains(manifest, intake)
         self._barrier = TorqueBarrier(manifest, settings, intake)
         self._kd = np.array([manifest.safety.safe_stop_kd.get(a.joint, 0.0) for a in actuators])
         self._default = np.array([joints[name].default for name in self._names], dtype=np.float64)
         self._places = [(intake.pos.column(n), intake.vel.column(n)) for n in self._names]
         size = len(actuators)
-        self.command, self._last, self._hold = np.zeros(size), np.zeros(size), np.zeros(size)
-        self._speed, self._bound = np.zeros(size), np.zeros(size)
+        self.command, self._speed, self._hold = np.zeros(size), np.zeros(size), np.zeros(size)
+        self._lay_out(manifest, settings, size)
+        self.begin()
+
+    def _lay_out(self, manifest: Manifest, settings: ControlSettings, size: int) -> None:
+        """Name the stages, and give each a row of the bounds that are compared at once.
+
+        The first row is that of the range, then come those to both sides of a middle, then those
+        of the barriers.
+        """
         # What a stage changed is counted under the name that its kind of actuator gives it.
         torque = any(self._driven)
-        self._limit_name = "torque limit" if torque else "joint limit"
-        self._rate_name = "torque rate limit" if torque else "rate limit"
-        self.counts = dict.fromkeys(
-            (
-                self._limit_name,
-                self._rate_name,
-                "acceleration limit",
-                "torque from gains",
-                "position barrier",
-                "velocity barrier",
-                "final limit",
-            ),
-            0,
-        )
-        self.begin()
+        limit = "torque limit" if torque else "joint limit"
+        rate = "torque rate limit" if torque else "rate limit"
+        steps = np.array([_rate(manifest, settings, a) for a in manifest.robot.actuators])
+        sides = [(rate, settings.tick_s * steps)]
+        if settings.acceleration_limit:
+            sides.append(("acceleration limit", _seconds(settings, self._names)))
+        if self._gains.acts:
+            sides.append(("torque from gains", self._gains.reach))
+        ends = ("position barrier", "velocity barrier") if self._barrier.acts else ()
+        names = (limit, *(name for name, _ in sides), *ends)
+        self._least = np.full((len(names), size), -np.inf)
+        self._most = -self._least
+        np.clip(self._lower, -_NO_COMMAND, _NO_COMMAND, out=self._least[0])
+        np.clip(self._upper, -_NO_COMMAND, _NO_COMMAND, out=self._most[0])
+        inner, last = slice(1, 1 + len(sides)), slice(1 + len(sides), None)
+        self._reach = np.array([reach for _, reach in sides])
+        self._middle = np.zeros_like(self._reach)
+        self._around = (self._least[inner], self._most[inner])
+        self._ends = (self._least[last], self._most[last])
+        self._last = self._middle[0]
+        self._ahead = self._middle[1] if settings.acceleration_limit else None
+        self._stages = list(zip(names, self._least, self._most, strict=True))
+        self._stages[0] = (limit, self._lower, self._upper)
+        self._wanted = np.zeros_like(self._least)
+        self._inside = np.ones((2, *self._wanted.shape), dtype=bool)
+        self._above, self._below = self._inside
+        self._all_inside = self._inside.tobytes()
+        self.counts = dict.fromkeys((limit, rate, *_STAGES), 0)
 
     def begin(self) -> None:
         """Start from where the robot is: later commands move away from there, within the rate."""
@@ -85,24 +117,27 @@ class CommandFilter:
             share: How far the policy has taken over from holding, 0 to 1.
         """
         command = self.command
-        if not _finite(target):
-            return f"command: expected finite numbers, found {target.tolist()}"
-        command[:] = target
-        problem = (
-            self._clamp(self._lower, self._upper, self._limit_name)
-            or self._limit_rate()
-            or self._limit_acceleration()
-            or self._limit_torque()
-        )
-        if problem is not None:
-            return problem
-        np.subtract(command, self._last, out=self._speed)
+        self._bounds()
+        self._wanted[:] = target
+        np.less(self._least, self._wanted, self._above)
+        np.greater(self._most, self._wanted, self._below)
+        inside = self._inside.tobytes() == self._all_inside
+        if inside:
+            command[:] = target
+        else:
+            problem = self._clamp_all(target)
+            if problem is not None:
+                return problem
+        if self._ahead is not None:
+            np.subtract(command, self._last, self._speed)
         self._last[:] = command
         if share < 1.0:
             self._damp(self._hold)
             command -= self._hold
             command *= share
             command += self._hold
+        elif inside:
+            return None
         return self._clamp(self._lower, self._upper, "final limit")
 
     def hold(self) -> None:
@@ -152,40 +187,39 @@ class CommandFilter:
             self.counts[name] += 1
         return None
 
-    def _limit_rate(self) -> str | None:
-        return self._clamp(self._last - self._step, self._last + self._step, self._rate_name)
-
-    def _limit_acceleration(self) -> str | None:
-        if self._second is None:
-            return None
-        ahead = self._last + self._speed
-        return self._clamp(ahead - self._second, ahead + self._second, "acceleration limit")
-
-    def _limit_torque(self) -> str | None:
-        problem = None
+    def _bounds(self) -> None:
+        """Compute the bounds that depend on the last command or on the measurement."""
+        if self._ahead is not None:
+            np.add(self._last, self._speed, self._ahead)
         if self._gains.acts:
-            self._gains.bounds()
-            problem = self._clamp(self._gains.lower, self._gains.upper, "torque from gains")
+            self._gains.middle(self._middle[-1])
+        least, most = self._around
+        np.subtract(self._middle, self._reach, least)
+        np.add(self._middle, self._reach, most)
         if self._barrier.acts:
-            self._barrier.bounds()
-            lower, upper = self._barrier.position_lower, self._barrier.position_upper
-            problem = problem or self._clamp(lower, upper, "position barrier")
-            # The last word, since a joint that is too fast must be slowed down wherever it is.
-            lower, upper = self._barrier.velocity_lower, self._barrier.velocity_upper
-            problem = problem or self._clamp(lower, upper, "velocity barrier")
-        return problem
+            self._barrier.bounds(*self._ends)
 
-    def _seconds(self, settings: ControlSettings) -> np.ndarray | None:
-        """Return the largest change of a change per command (A), or None without such a limit."""
-        if not settings.acceleration_limit:
-            return None
-        limits = [settings.acceleration_limit.get(name, np.inf) for name in self._names]
-        return np.array(limits, dtype=np.float64) * settings.tick_s**2
+    def _clamp_all(self, target: np.ndarray) -> str | None:
+        """Take a command through every stage; the later ones have the last word."""
+        if not _finite(target):
+            return f"command: expected finite numbers, found {target.tolist()}"
+        self.command[:] = target
+        for name, lower, upper in self._stages:
+            problem = self._clamp(lower, upper, name)
+            if problem is not None:
+                return problem
+        return None
 
 
 def _finite(values: np.ndarray) -> bool:
     # One number tells of all; where it overflows, the numbers are no commands either.
-    return math.isfinite(np.dot(values, values))
+    return math.isfinite(values.dot(values))
+
+
+def _seconds(settings: ControlSettings, names: Sequence[str]) -> np.ndarray:
+    """Return the largest change of a change per command (A), infinite where none is stated."""
+    limits = [settings.acceleration_limit.get(name, np.inf) for name in names]
+    return np.array(limits, dtype=np.float64) * settings.tick_s**2
 
 
 def _limits(

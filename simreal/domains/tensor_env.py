@@ -103,8 +103,8 @@ class TensorVecEnv:
             training: Whether episodes also begin at random states (`task.explore`).
             stagger: Whether the first episodes begin at random steps; as `training` if None.
             graphs: Whether tensor operations are captured as well, on a CUDA device.
-            compiler: What fuses them, for instance `torch.compile`, which takes a minute at the
-                first steps; nothing if None.
+            compiler: What fuses them, for instance `torch.compile`, which takes up to a minute at
+                the second step; nothing if None.
             log_capacity: Finished episodes kept between two calls of `drain`; 8 N, at least 1024,
                 if None.
             first_world: Number of the first world, where these are some of more, for instance those
@@ -206,7 +206,7 @@ class TensorVecEnv:
         self._bad_action = torch.zeros((), dtype=torch.bool, device=device)
         self._all = torch.ones(n, dtype=torch.bool, device=device)
         self._done, self._diverged = (torch.zeros_like(self._all) for _ in range(2))
-        self._results = tuple(self._result() for _ in range(2))
+        self._fresh, *self._results = (self._result() for _ in range(3))
         self._flip = 0
 
     def _wire(self, plan: Wiring) -> None:
@@ -294,9 +294,9 @@ class TensorVecEnv:
         self._done.fill_(True)
         self._begin(start)
         self._launch_reset()
-        self._observe_reset(self._results[self._flip])
+        self._observe_reset()
         self._begun = self._ready = True
-        return self._results[self._flip].obs
+        return self._hand_over().obs
 
     def _begin(self, start: Tensor | int) -> None:
         """Begin a new episode in the worlds that are done: counters, draws and initial states."""
@@ -328,12 +328,19 @@ class TensorVecEnv:
             self.engine.launch_derive(self._redrawn)
         self.engine.launch_reset()
 
-    def _observe_reset(self, result: DeviceStep) -> None:
+    def _hand_over(self) -> DeviceStep:
+        """Copy what the step wrote, so that it stays when the next one writes."""
+        result = self._results[self._flip]
+        for target, source in zip(result, self._fresh, strict=True):
+            target.copy_(source)
+        return result
+
+    def _observe_reset(self) -> None:
         book, truth = self.book, self.engine.tensors.truth
         at = (book.episode, book.step)
         self.sensors.restart(truth, self._done, self.dynamics.wired, at)
         self._terms.restart(self._signals(), self._done)
-        self._terms.emit(result.obs)
+        self._terms.emit(self._fresh.obs)
 
     # ------------------------------------------------------------------- step
 
@@ -355,14 +362,14 @@ class TensorVecEnv:
                 "one row per world"
             )
         self._flip ^= 1
-        result, turn = self._results[self._flip], str(self._flip)
         self._given.copy_(actions)
         self.pieces.run("act", self._act)
         self.engine.launch_step(sampling=self.sensors.sampling)
-        self.pieces.run("judge" + turn, lambda: self._judge(result))
+        self.pieces.run("judge", self._judge)
         self._launch_reset()
-        self.pieces.run("observe" + turn, lambda: self._observe_reset(result))
-        return result
+        self.pieces.run("observe", self._observe_reset)
+        self.pieces.run(f"hand over {self._flip}", self._hand_over, fuse=False)
+        return self._results[self._flip]
 
     def _act(self) -> None:
         """Turn the actions into the schedule of the ticks."""
@@ -377,9 +384,9 @@ class TensorVecEnv:
         face.sample_tick.copy_(self.sensors.sample_tick)
         cast(Tensor, self._previous.buffer).copy_(face.truth)
 
-    def _judge(self, result: DeviceStep) -> None:
+    def _judge(self) -> None:
         """Count, reward, measure, observe, and begin anew where an episode ended."""
-        book = self.book
+        book, result = self.book, self._fresh
         book.step.add_(1)
         self._mend()
         task, xp, diverged = self.task, self.xp, self._diverged
@@ -500,9 +507,8 @@ class TensorVecEnv:
         parts = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
         self.engine.set_state(parts)
         self._ready = self._begun = True
-        result = self._results[self._flip]
-        self._terms.emit(result.obs)
-        return result.obs
+        self._terms.emit(self._fresh.obs)
+        return self._hand_over().obs
 
     def render(self, world: int = 0, width: int = 320, height: int = 240) -> np.ndarray:
         """Return a picture of one world (H, W, 3), uint8."""

@@ -1,4 +1,4 @@
-"""Pieces of a control step as CUDA graphs, so that a hundred small kernels are one launch.
+"""Pieces of a control step or an update as CUDA graphs: a hundred small kernels, one launch.
 
 A piece is a function that reads and writes tensors which are never replaced. On a CUDA device it
 runs as it is for the first steps, is then captured and from there on replayed; elsewhere it always
@@ -12,11 +12,25 @@ import torch
 
 from simreal.errors import EngineError
 
-Compiler = Callable[[Callable[[], None]], Callable[[], None]]
+Compiler = Callable[[Callable[[], Any]], Callable[[], Any]]
 """From a function to one that computes the same."""
 
 WARM_UP_STEPS = 3
 """How often a piece runs as it is before it is captured."""
+
+_REMEDY = (
+    "a task's functions must not wait for the device (no .item(), no if on values, no boolean "
+    "index). Mend that, or set graphs=False"
+)
+
+
+def can_capture(device: torch.device) -> bool:
+    """Return whether a device has graphs.
+
+    Args:
+        device: Where the tensors are.
+    """
+    return device.type == "cuda"
 
 
 class Pieces:
@@ -27,7 +41,13 @@ class Pieces:
     """
 
     def __init__(
-        self, device: torch.device, *, graphs: bool, compiler: Compiler | None = None
+        self,
+        device: torch.device,
+        *,
+        graphs: bool,
+        compiler: Compiler | None = None,
+        of: str = "the control step",
+        remedy: str = _REMEDY,
     ) -> None:
         """Choose the device.
 
@@ -36,10 +56,13 @@ class Pieces:
             graphs: Whether pieces are to be captured, on a CUDA device.
             compiler: What fuses the operations of a piece into fewer kernels, for instance
                 `torch.compile`; they run one by one if None.
+            of: What the pieces are parts of, for messages.
+            remedy: What to do where one cannot be captured.
         """
-        self.graphs = graphs and device.type == "cuda"
+        self.graphs = graphs and can_capture(device)
+        self._of, self._remedy = of, remedy
         self._compiler = compiler
-        self._compiled: dict[str, Callable[[], None]] = {}
+        self._compiled: dict[str, Callable[[], Any]] = {}
         self._runs: dict[str, int] = {}
         self._captured: dict[str, Any] = {}
 
@@ -48,12 +71,13 @@ class Pieces:
         """Return whether every piece that has run so far is captured, or none is to be."""
         return not self.graphs or (bool(self._runs) and self._runs.keys() == self._captured.keys())
 
-    def run(self, name: str, body: Callable[[], None]) -> None:
+    def run(self, name: str, body: Callable[[], Any], *, fuse: bool = True) -> None:
         """Run a piece.
 
         Args:
             name: Name; the same name must always mean the same function.
             body: The function.
+            fuse: Whether the compiler may have it; not worth its time for a few copies.
 
         Raises:
             EngineError: It cannot be captured, for instance because a task's function waits for
@@ -62,21 +86,19 @@ class Pieces:
         if name in self._captured:
             self._captured[name].replay()
             return
-        if self._compiler is not None:
+        run = self._runs[name] = self._runs.get(name, 0) + 1
+        # The first run is as it is: it makes the constants that a compiler is to find.
+        if self._compiler is not None and fuse and run > 1:
             if name not in self._compiled:
                 self._compiled[name] = self._compiler(body)
             body = self._compiled[name]
-        if not self.graphs:
-            body()
-            return
-        self._runs[name] = self._runs.get(name, 0) + 1
-        if self._runs[name] <= WARM_UP_STEPS:
+        if not self.graphs or run <= WARM_UP_STEPS:
             body()
             return
         self._captured[name] = self._capture(name, body)
         self._captured[name].replay()
 
-    def _capture(self, name: str, body: Callable[[], None]) -> Any:
+    def _capture(self, name: str, body: Callable[[], Any]) -> Any:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
@@ -84,8 +106,7 @@ class Pieces:
         except RuntimeError as error:
             line = " ".join(str(error).split())
             raise EngineError(
-                f"piece '{name}' of the control step cannot be captured as a graph: {line}; a "
-                "task's functions must not wait for the device (no .item(), no if on values, no "
-                "boolean index). Mend that, or set graphs=False"
+                f"piece '{name}' of {self._of} cannot be captured as a graph: {line}; "
+                f"{self._remedy}"
             ) from error
         return graph

@@ -41,10 +41,10 @@ class TorchNamespace:
         if isinstance(values, Tensor):
             return values.to(dtype or values.dtype)
         kind = dtype or torch.float32
-        numbers = np.asarray(values)
-        key = numbers.tobytes(), numbers.shape, numbers.dtype.str, str(kind)
+        # Lists are told apart without numpy, through which torch.compile could not look.
+        key = (_frozen(values) if isinstance(values, list) else _digest(values)), str(kind)
         if key not in self._constants:
-            self._constants[key] = torch.tensor(numbers).to(self._device, kind)
+            self._constants[key] = torch.tensor(np.asarray(values)).to(self._device, kind)
         return self._constants[key]
 
     def zeros(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -64,3 +64,12 @@ class TorchNamespace:
     def astype(values: Tensor, dtype: Any) -> Tensor:
         """Return a tensor in another type."""
         return values.to(dtype)
+
+
+def _frozen(values: Any) -> Any:
+    return tuple(_frozen(v) for v in values) if isinstance(values, list) else values
+
+
+def _digest(values: Any) -> tuple[Any, ...]:
+    numbers = np.asarray(values)
+    return numbers.tobytes(), numbers.shape, numbers.dtype.str

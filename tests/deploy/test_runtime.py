@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from simreal.deploy import Bundle, BundleSpec, NumpyPolicy, load, replay, write_bundle
+from simreal.deploy.policy import PackedSignals
 from simreal.errors import ArmError, SignalError
 
 Make = Callable[..., BundleSpec]
@@ -120,6 +121,30 @@ def test_joint_order_does_not_matter(bundle: Bundle) -> None:
             signals = {name: value[order] for name, value in _signals(bundle, step).items()}
             command = policy.step(signals) if step else policy.reset(signals)
             np.testing.assert_array_equal(command, commands[step])
+
+
+def test_a_row_is_taken_as_its_signals_are(bundle: Bundle) -> None:
+    """The second layout has the signals in another order, and is read signal by signal."""
+    by_name, by_row = NumpyPolicy(bundle), NumpyPolicy(bundle)
+    for policy in (by_name, by_row):
+        policy.bind(["elbow", "shoulder", "slider"])
+    bound = tuple(by_row.elements.items())
+    assert by_row._signals._knows(bound)
+    assert not by_row._signals._knows(bound[::-1])
+    for step in range(8):
+        signals = _signals(bundle, step)
+        given = {name: values[[2, 0, 1]] for name, values in signals.items()}
+        layout = bound if step % 3 else bound[::-1]
+        packed = PackedSignals(layout, np.concatenate([given[name] for name, _ in layout]))
+        assert {name: values.tolist() for name, values in packed.items()} == {
+            name: values.tolist() for name, values in given.items()
+        }
+        commands = [
+            policy.step(values) if step else policy.reset(values)
+            for policy, values in ((by_name, given), (by_row, packed))
+        ]
+        assert commands[0].tobytes() == commands[1].tobytes()
+        np.testing.assert_allclose(commands[1], bundle.golden.command[step], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,13 @@ def test_the_gains_never_ask_for_more_than_the_torque_limit(bench: Bench) -> Non
     assert bench.filter.counts["torque from gains"] == 2
 
 
+def test_the_range_has_the_last_word_over_the_gains(bench: Bench) -> None:
+    # The gains ask for at least 3.0 + (10 - 9) / 20 rad, where the range ends at 2.85.
+    bench.measure(pos=(3.0, 0.0, 0.0), vel=(10.0, 0.0, 0.0))
+    assert bench(0.0, 2.8) == (0.0, pytest.approx(2.85))
+    assert bench.filter.counts["torque from gains"] == bench.filter.counts["final limit"] == 1
+
+
 def test_blending_in_goes_from_holding_to_the_policy(bench: Bench) -> None:
     bench.measure(pos=(0.2, 0.0, 0.0), vel=(0.0, 0.0, 4.0))
     bench.filter.begin()
@@ -219,6 +226,56 @@ def test_no_command_leaves_the_limits(steps: list[tuple[float, ...]], share: flo
                 assert torque == 6.0
             if driven and pos >= 3.0 and vel >= 0.0 and share == 1.0:
                 assert other <= 0.0
+
+
+NUMBERS = (math.nan, math.inf, -math.inf, 1e155, 0.0, -0.0, 6.0, -6.0, 2.85, 9.0)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            *[st.floats(-1.5, 1.5) | st.floats(-10, 10) | st.sampled_from(NUMBERS)] * 2,
+            *[st.floats(-3.0, 3.0)] * 2,
+            *[st.floats(-32, 32)] * 2,
+            st.sampled_from((0.0, 0.3, 1.0, 1.0, 1.0)),
+        ),
+        min_size=1,
+        max_size=20,
+    ),
+    st.sampled_from((None, 2000.0)),
+)
+def test_what_passes_at_once_would_pass_every_stage(
+    steps: list[tuple[float, ...]], acceleration: float | None
+) -> None:
+    """A second filter takes every command through all stages: same bits, words and counts."""
+    limits = {} if acceleration is None else {"elbow": 1e4, "shoulder": acceleration}
+    for manifest in _BOTH:
+        quick, slow = (Bench(manifest, acceleration_limit=limits) for _ in range(2))
+        slow.filter._all_inside = b""
+        for elbow, shoulder, pos, elbow_pos, vel, elbow_vel, share in steps:
+            found = []
+            for bench in (quick, slow):
+                bench.measure((pos, 0.0, elbow_pos), (vel, 0.0, elbow_vel))
+                with np.errstate(over="ignore"):  # the test for finite numbers, as in a controller
+                    problem = bench.filter.apply(np.array([elbow, shoulder]), share)
+                found.append((bench.filter.command.tobytes(), problem, bench.filter.counts))
+            assert found[0] == found[1]
+
+
+def test_what_lies_on_a_bound_goes_through_every_stage(bench: Bench) -> None:
+    """Of two zeros a clamp may give the other one, which counts as a change."""
+    counted = bench.filter.counts
+    bench(5.9, 0.4)
+    bench.filter._clamp = _refusing  # type: ignore[method-assign]
+    bench(5.9, 0.4)
+    for bound in (6.0, -6.0):
+        with pytest.raises(AssertionError, match="torque limit"):
+            bench(bound, 0.4)
+    assert set(counted.values()) == {0}
+
+
+def _refusing(lower: np.ndarray, upper: np.ndarray, name: str) -> str | None:
+    raise AssertionError(name)
 
 
 _BOTH: list[Manifest] = []

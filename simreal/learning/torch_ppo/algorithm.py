@@ -57,6 +57,7 @@ class TorchPPO(PPO):
         "_tensors",
         "_learner",
         "_stepper",
+        "_update",
         "_bounds",
         "_unread",
         "memory",
@@ -78,6 +79,7 @@ class TorchPPO(PPO):
         self._tensors: TensorEnv | None = None
         self._learner: Learner | None = None
         self._stepper: OptimizerStep | None = None
+        self._update: Update | None = None
         self._bounds: tuple[torch.Tensor, torch.Tensor] | None = None
         self._unread: UpdateLog | None = None
         self.sequence_length = sequence_length
@@ -96,7 +98,8 @@ class TorchPPO(PPO):
             # A file of SB3's PPO names a buffer of arrays, or none.
             self.rollout_buffer_class = TensorRollouts  # type: ignore[assignment]
         super()._setup_model()
-        self._learner = self._stepper = self._bounds = self._unread = None
+        self._learner = self._stepper = self._update = None
+        self._bounds = self._unread = None
 
     def _maybe_recommend_cpu(self, mlp_class_name: str = "ActorCriticPolicy") -> None:
         """Stay silent: a GPU is no mistake here."""
@@ -140,7 +143,7 @@ class TorchPPO(PPO):
                     return False
             learner.finish_rollout()
         self.memory = learner.memory
-        buffer.estimate()
+        learner.pieces.run("advantages", buffer.estimate)
         self._remember(tensors, buffer)
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -250,10 +253,16 @@ class TorchPPO(PPO):
         )
         self.logger.record("train/clip_range", objective.clip_range)
         with without_validation():
-            update = Update(self, learner, self._stepper, objective)
-            self._unread = update.run()
+            self._unread = self._update_of(learner, objective).run()
         if self.device.type == "cpu":
             self._read_log()
+
+    def _update_of(self, learner: Learner, objective: Objective) -> Update:
+        """Return the last update if it would be the same again, so that its graphs stay."""
+        known, given = self._update, (self, learner, self._stepper, objective)
+        if known is None or not known.suits(*given):
+            known = self._update = Update(*given)
+        return known
 
     def _read_log(self) -> None:
         """Log the last update; the one place where its numbers come to the host."""

@@ -22,11 +22,15 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import nn
 
+from simreal.domains import tensor_graphs
 from simreal.learning.normalizer import RunningNorm
 from simreal.learning.policy import FeatureExtractor
 from simreal.learning.torch_ppo.learner import Learner
 from simreal.learning.torch_ppo.objective import Table, gaussian_entropy, log_normalizer
 from simreal.learning.torch_ppo.rollouts import TensorRollouts, mapped
+
+# Steps of a rollout that get a CUDA graph of their own; later ones run operation by operation.
+MAX_STEP_GRAPHS = 64
 
 _aten = torch.ops.aten
 _FORWARD: dict[type[nn.Module] | None, Callable[[torch.Tensor], Any]] = {
@@ -268,6 +272,8 @@ def _inputs(extractor: nn.Module) -> tuple[Reading, list[nn.Module]] | None:
 class DenseLearner(Learner):
     """Run and differentiate a `DensePolicy`."""
 
+    capturable = True
+
     def __init__(self, policy: Any, parts: DensePolicy, rollouts: TensorRollouts) -> None:
         """Allocate the buffers of a rollout; those of minibatches follow when they are needed.
 
@@ -286,6 +292,7 @@ class DenseLearner(Learner):
         self._batches: dict[int, _Minibatch] = {}
         self._batch: _Minibatch | None = None
         self._steps: list[Any] = []
+        self._packed: torch.Tensor | None = None
 
     def begin_rollout(self) -> None:
         """Draw the noise of the whole rollout."""
@@ -295,22 +302,30 @@ class DenseLearner(Learner):
     @torch.no_grad()
     def act(self, step: int) -> torch.Tensor:
         """Sample around the actor's mean."""
+        if step < MAX_STEP_GRAPHS:
+            self.pieces.run(f"act {step}", lambda: self._sample(step))
+        else:
+            self._sample(step)
+        return self._action_rows[step]
+
+    def _sample(self, step: int) -> None:
         obs: Any = self.rollouts.observation(step)
         mean = self._net.forward(self._parts.read_actor(obs))
-        action = self._action_rows[step]
-        torch.addcmul(mean, self._std, self._noise_rows[step], out=action)
-        return action
+        torch.addcmul(mean, self._std, self._noise_rows[step], out=self._action_rows[step])
 
     @torch.no_grad()
     def finish_rollout(self) -> None:
         """Evaluate log probabilities and the critic, each for the whole rollout at once."""
+        self.pieces.run("values", self._evaluate)
+
+    def _evaluate(self) -> None:
         buffer, parts = self.rollouts, self._parts
         constant = self._log_std.sum() + log_normalizer(self._log_std.numel())
         torch.sum(self._noise.square(), dim=-1, out=buffer.log_probs)
         buffer.log_probs.mul_(-0.5).sub_(constant)
         seen: Any = mapped(buffer.all_observations, lambda value: value.flatten(0, 1))
         final: Any = mapped(buffer.final_observations, lambda value: value.flatten(0, 1))
-        on_cpu = buffer.device.type == "cpu"
+        on_cpu = not tensor_graphs.can_capture(buffer.device)
         if on_cpu:  # only what is needed; a GPU takes all, so that shapes are fixed
             limited = (buffer.done * (1.0 - buffer.terminated)).flatten().nonzero().flatten()
             final = final[limited]
@@ -334,7 +349,11 @@ class DenseLearner(Learner):
         inputs = [parts.read_actor(obs)]
         if parts.read_actor != parts.read_critic:
             inputs.append(parts.read_critic(obs))
-        self._packed = torch.cat((*inputs, buffer.actions.flatten(0, 1)), dim=1)
+        parts_of = (*inputs, buffer.actions.flatten(0, 1))
+        if self._packed is None:
+            self._packed = torch.cat(parts_of, dim=1)
+        else:  # the same memory every time, to which a captured update refers
+            torch.cat(parts_of, dim=1, out=self._packed)
         dims = [x.shape[1] for x in inputs]
         self._dims = (dims[0], dims[1] if len(dims) > 1 else 0, buffer.actions.shape[-1])
 
@@ -346,7 +365,8 @@ class DenseLearner(Learner):
             self._batches[width] = _Minibatch(self._parts, width)
         self._batch = self._batches[width]
         self._batch.begin(table.objective)
-        gathered = self._packed.index_select(0, table.order.reshape(-1))
+        packed: Any = self._packed
+        gathered = packed.index_select(0, table.order.reshape(-1))
         actor, critic, actions = gathered.split(self._dims, dim=1)
         columns = [actor.split(width), (critic if self._dims[1] else actor).split(width)]
         columns += [actions.split(width)]

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from simreal.domains import tensor_graphs
 from simreal.errors import ConfigError
 from simreal.learning.freezing import ScaledAdam
 
@@ -192,7 +193,7 @@ class _Segment:
             for p, s in zip(members, self._state, strict=True)
         ]
         self._count = [steps[0]]
-        self._on_cpu = steps.device.type == "cpu"
+        self._on_cpu = not tensor_graphs.can_capture(steps.device)
         self._rate: Any = torch.zeros((), device=steps.device)
         beta1, beta2 = group["betas"]
         self._options: Any = {

@@ -13,6 +13,8 @@ import torch
 from gymnasium import spaces
 from torch.distributions import Distribution
 
+from simreal.domains import tensor_graphs
+from simreal.domains.tensor_graphs import Pieces
 from simreal.learning.tensor_env import Observation
 from simreal.learning.torch_ppo.flat_adam import OptimizerStep
 from simreal.learning.torch_ppo.objective import Table
@@ -26,7 +28,12 @@ class Learner(ABC):
         policy: The policy.
         rollouts: Where rollouts are kept.
         memory: What a policy with memory has in mind between two rollouts; None without memory.
+        capturable: Whether all it does is the same operations on the same tensors every time, so
+            that a CUDA graph of them can be replayed.
+        pieces: What runs the parts of a rollout, as graphs where that can be.
     """
+
+    capturable = False
 
     def __init__(self, policy: Any, rollouts: TensorRollouts) -> None:
         """Refer to both.
@@ -37,6 +44,7 @@ class Learner(ABC):
         """
         self.policy, self.rollouts = policy, rollouts
         self.memory: torch.Tensor | None = None
+        self.pieces = new_pieces(rollouts.device, capturable=self.capturable, of="the rollout")
 
     def recall(self, memory: torch.Tensor | None) -> None:
         """Go on with what a policy with memory had in mind after the last rollout.
@@ -84,6 +92,18 @@ class Learner(ABC):
     def permutation(self) -> torch.Tensor:
         """Return a random order of the transitions (T * N,)."""
         return torch.randperm(self.rollouts.size, device=self.rollouts.device)
+
+
+def new_pieces(device: torch.device, *, capturable: bool, of: str) -> Pieces:
+    """Return what runs parts of a rollout or an update, as graphs where that can be.
+
+    Args:
+        device: Where the tensors are.
+        capturable: Whether the parts are the same operations on the same tensors every time.
+        of: What they are parts of, for messages.
+    """
+    remedy = "this is a fault of the kit: please report it"
+    return Pieces(device, graphs=capturable, of=of, remedy=remedy)
 
 
 class ModuleLearner(Learner):
@@ -194,7 +214,7 @@ def fill_next_values(buffer: TensorRollouts, critic: Any) -> None:
     last = buffer.last_observation
     following = buffer.next_values
     following[:-1].copy_(buffer.values[1:])
-    if buffer.device.type == "cpu":
+    if not tensor_graphs.can_capture(buffer.device):
         limited = buffer.done * (1.0 - buffer.terminated)
         rows = limited.flatten().nonzero().flatten()
         picked = mapped(final, lambda value: value[rows])

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 
+from simreal.domains import tensor_graphs
 from simreal.errors import ConfigError
 from simreal.learning.processes import processes
 from simreal.learning.torch_ppo.flat_adam import OptimizerStep
-from simreal.learning.torch_ppo.learner import Learner
+from simreal.learning.torch_ppo.learner import Learner, new_pieces
 from simreal.learning.torch_ppo.objective import STATISTICS, Objective, Table
 from simreal.learning.torch_ppo.rollouts import TensorRollouts
 
@@ -42,6 +43,10 @@ class Update:
     Where `target_kl` is set, the first minibatch beyond it and all later ones leave the parameters
     alone. On the CPU the loop ends there. On a GPU, which is not waited for, the rest of the
     minibatches runs with a flag that makes every optimizer step a step of nothing.
+
+    An epoch is a fixed sequence of operations on tensors that stay where they are. On a GPU it is
+    captured as a graph once an update with the same settings has run before, where one process
+    trains and the learner allows it.
     """
 
     def __init__(
@@ -59,10 +64,11 @@ class Update:
             ConfigError: A GPU shall skip steps of an optimizer that cannot.
         """
         self._model, self._learner, self._objective = model, learner, objective
+        self._given = stepper
         self._stepper = stepper if stepper is not None else OptimizerStep(model.policy.optimizer)
         buffer: TensorRollouts = learner.rollouts
         self._buffer = buffer
-        self._on_cpu = buffer.device.type == "cpu"
+        self._on_cpu = not tensor_graphs.can_capture(buffer.device)
         if model.target_kl is not None and not (self._on_cpu or self._stepper.flat):
             raise ConfigError(
                 f"target_kl on {buffer.device} needs Adam without amsgrad and maximize, whose "
@@ -70,44 +76,82 @@ class Update:
                 f"{type(self._stepper.optimizer).__name__}"
             )
         self._processes = processes()
-        self._stopped = torch.zeros((), device=buffer.device)
+        self._settings = self._settings_of(model)
+        size, batch, device = buffer.size, model.batch_size, buffer.device
+        number = -(-size // batch)
+        self._stopped = torch.zeros((), device=device)
         self._over = False
-        self._columns = torch.stack(
-            [
-                x.flatten()
-                for x in (buffer.advantages, buffer.returns, buffer.log_probs, buffer.values)
-            ]
+        self._columns = torch.zeros(4, size, device=device)
+        self._order = torch.zeros(size, dtype=torch.int64, device=device)
+        self._rows = torch.zeros(number, len(STATISTICS), device=device)
+        self._alive = torch.zeros(number, device=device)
+        self._filled, self._runs = 0, 0
+        capturable = learner.capturable and self._stepper.flat and self._processes.size == 1
+        self.pieces = new_pieces(device, capturable=capturable, of="the update")
+
+    @staticmethod
+    def _settings_of(model: Any) -> tuple[Any, ...]:
+        return model.batch_size, model.max_grad_norm, model.target_kl, processes().size
+
+    def suits(
+        self, model: Any, learner: Learner, stepper: OptimizerStep | None, objective: Objective
+    ) -> bool:
+        """Return whether this would be the same update as one made of these.
+
+        Args:
+            model: See `__init__`.
+            learner: See `__init__`.
+            stepper: See `__init__`.
+            objective: See `__init__`.
+        """
+        return (
+            learner is self._learner
+            and stepper is self._given
+            and objective == self._objective
+            and self._settings == self._settings_of(model)
         )
 
     def run(self) -> UpdateLog:
         """Run all epochs and return the statistics, still on the device."""
+        buffer = self._buffer
         self._stepper.begin()
         self._learner.begin_update()
-        rows: list[torch.Tensor] = []
-        epochs: list[int] = []
-        alive: list[torch.Tensor] = []
+        self._stopped.zero_()
+        self._over = False
+        parts = (buffer.advantages, buffer.returns, buffer.log_probs, buffer.values)
+        torch.stack([part.flatten() for part in parts], out=self._columns)
+        rows, alive, epochs = [], [], []
         for epoch in range(self._model.n_epochs):
-            for table, counted in self._epoch():
-                rows.append(table.statistics())
-                alive.append(counted)
-                epochs += [epoch] * counted.shape[0]
+            self._order.copy_(self._learner.permutation())
+            if self._runs:
+                self.pieces.run("epoch", self._epoch)
+            else:
+                self._epoch()
+            rows.append(self._rows[: self._filled].clone())
+            alive.append(self._alive[: self._filled].clone())
+            epochs.append(torch.full_like(alive[-1], epoch))
             if self._over:
                 break
-        return self._log(torch.cat(rows), torch.cat(alive), epochs)
+        self._runs += 1
+        return self._log(torch.cat(rows), torch.cat(alive), torch.cat(epochs))
 
-    def _epoch(self) -> list[tuple[Table, torch.Tensor]]:
-        order, batch = self._learner.permutation(), self._model.batch_size
+    def _epoch(self) -> None:
+        """Take the steps of one order of the transitions, and write a row for each minibatch."""
+        order, batch = self._order, self._model.batch_size
         whole = order.shape[0] // batch * batch
         parts = [order[:whole].view(-1, batch)] if whole else []
         if whole < order.shape[0]:
             parts.append(order[whole:].view(1, -1))
-        done = []
+        self._filled = 0
         for part in parts:
             table = Table(self._columns, part, self._objective, self._processes)
-            done.append((table, self._pass(table)))
+            counted = self._pass(table)
+            span = slice(self._filled, self._filled + part.shape[0])
+            self._rows[span].copy_(table.statistics())
+            self._alive[span].copy_(counted)
+            self._filled = span.stop
             if self._over:
                 break
-        return done
 
     def _pass(self, table: Table) -> torch.Tensor:
         """Take the steps of a table; returns 1 for each minibatch that counts, else 0 (M,)."""
@@ -131,10 +175,9 @@ class Update:
             stepper.step(model.max_grad_norm, None if limit is None else self._stopped)
         return counted
 
-    def _log(self, rows: torch.Tensor, alive: torch.Tensor, epochs: list[int]) -> UpdateLog:
+    def _log(self, rows: torch.Tensor, alive: torch.Tensor, number: torch.Tensor) -> UpdateLog:
         """Average over the minibatches that count, as Stable-Baselines3 does."""
         means = (rows * alive[:, None]).sum(0) / alive.sum()
-        number = torch.tensor(epochs, device=rows.device)
         last_epoch = (number * alive).max()
         of_last = alive * (number == last_epoch)
         kl = STATISTICS.index("approx_kl")
