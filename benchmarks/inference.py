@@ -4,8 +4,11 @@ Every arm holds the same weights, checked to 1e-5 before anything is timed. SB3'
 observation into an action; the arms named `network` do the same. The arms named `step` do more:
 from a robot's raw signals, with scales, offsets and the last action, to commands in joint units.
 The arm of C does that too, but is given its signals as one packed row and not by name, since its
-parts have no entry of their own. A round's time is the median over its calls, because a call is
-shorter than a scheduler's slice.
+parts have no entry of their own. A controller's cycle is a step and all around it, with a robot in
+the same process: the tests of time, measurement and answer, the filter, the command. Its commands
+lie within all limits; in the arm `limited` the filter holds each of them back, and `logged` adds
+the operator's switch and a log of every cycle and answer. A round's time is the median over its
+calls, because a call is shorter than a scheduler's slice.
 
     OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/inference.py
 """
@@ -13,6 +16,7 @@ shorter than a scheduler's slice.
 import itertools
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,6 +37,7 @@ from simreal.deploy import (
     BundleSpec,
     Command,
     Controller,
+    EventLog,
     Golden,
     Layer,
     NumpyPolicy,
@@ -53,6 +58,7 @@ from simreal.learning.artifact import actor_chain
 WIDTHS = (48, 256, 128, 64, 12)
 PERIOD_S = 0.02
 ROWS = 64
+COUNTED = 20
 INERTIA = (0.01, 0.01, 0.01, 0.0, 0.0, 0.0)
 
 
@@ -65,8 +71,9 @@ def main() -> int:
     model = sb3_model()
     bundle = quadruped_bundle(model)
     check_equal(model, bundle)
-    arms = build_arms(model, bundle, options.calls)
-    take_turns(arms, options.rounds)
+    with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder) / "log") as log:
+        arms = build_arms(model, bundle, options.calls, log)
+        take_turns(arms, options.rounds)
     report = summarize(arms, RATIOS, unit="call, the median of a round's calls", extra=EXTRA)
     print_table(report)
     write(report, "inference", options.output)
@@ -86,6 +93,14 @@ RATIOS = (
     Ratio(name="SB3 predict / numpy step", top=SB3, bottom="numpy step"),
     Ratio(name="SB3 predict / ONNX Runtime step", top=SB3, bottom="ONNX Runtime step"),
     Ratio(name="SB3 predict / C step", top=SB3, bottom="C step"),
+    Ratio(
+        name="controller cycle / numpy",
+        top="controller cycle",
+        bottom=NUMPY,
+        at_most=5,
+    ),
+    Ratio(name="controller cycle, limited / numpy", top="controller cycle, limited", bottom=NUMPY),
+    Ratio(name="controller cycle, logged / numpy", top="controller cycle, logged", bottom=NUMPY),
     Ratio(
         name="controller cycle / numpy step",
         top="controller cycle",
@@ -245,7 +260,7 @@ def check_equal(model: PPO, bundle: Bundle) -> None:
         raise SystemExit(f"the arms differ by {max(worst)}; nothing was measured")
 
 
-def build_arms(model: PPO, bundle: Bundle, calls: int) -> list[Arm]:
+def build_arms(model: PPO, bundle: Bundle, calls: int, log: EventLog) -> list[Arm]:
     """Build the arms, all over the same observations or signals."""
     observations = list(bundle.golden.observation)
     rows = [
@@ -269,9 +284,15 @@ def build_arms(model: PPO, bundle: Bundle, calls: int) -> list[Arm]:
     for name, policy in runtimes:
         policy.reset(rows[0])
         arms.append(timed(f"{name} step", policy.step, rows, calls))
-    robot = StandingRobot(bundle, rows)
-    controller = armed(bundle, robot)
-    arms.append(timed("controller cycle", lambda _: robot.turn(controller), rows, calls))
+    slow = dict.fromkeys(bundle.manifest.robot.actuator_names, 1e-6)
+    for name, limits, record in (
+        ("controller cycle", {}, None),
+        ("controller cycle, limited", slow, None),
+        ("controller cycle, logged", {}, log),
+    ):
+        robot = StandingRobot(bundle, rows)
+        armed(bundle, robot, limits, record)
+        arms.append(timed(name, robot.turn, rows, calls))
     return arms
 
 
@@ -319,26 +340,39 @@ class StandingRobot:
     def write(self, command: Command) -> None:
         """Take a command."""
 
-    def turn(self, controller: Controller) -> None:
+    def obey(self, controller: Controller) -> None:
+        """Take the controller whose cycles are run."""
+        self._controller = controller
+
+    def turn(self, _: object = None) -> None:
         """Let one period pass, and run one cycle."""
         self.time_s += PERIOD_S
-        controller.cycle()
+        self._controller.cycle()
 
 
-def armed(bundle: Bundle, robot: StandingRobot) -> Controller:
+def armed(
+    bundle: Bundle, robot: StandingRobot, limits: dict[str, float], log: EventLog | None
+) -> Controller:
     """Return a controller that commands the robot with the numpy runtime."""
     controller = Controller(
         bundle,
         robot,
-        settings=ControlSettings.of(bundle.manifest),
+        settings=ControlSettings.of(bundle.manifest, rate_limit=limits),
         clock=lambda: robot.time_s,
         without_watchdog=True,
+        dead_man=None if log is None else lambda: robot.time_s,
+        log=log,
     )
+    robot.obey(controller)
     controller.arm()
-    for _ in range(5):
-        robot.turn(controller)
-    if controller.state.name != "RUN":
-        raise SystemExit(f"the controller is in {controller.state}: {controller.fault}")
+    for _ in range(COUNTED):
+        robot.turn()
+    held_back = controller.counts["rate limit"]
+    if controller.state.name != "RUN" or held_back != (COUNTED if limits else 0):
+        raise SystemExit(
+            f"the controller is in {controller.state}, {controller.fault}, with {held_back} of "
+            f"{COUNTED} commands held back; nothing was measured"
+        )
     return controller
 
 

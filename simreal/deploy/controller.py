@@ -27,13 +27,14 @@ from simreal.deploy.realtime import RealTime, quiet_memory
 from simreal.deploy.runtime import NumpyPolicy
 from simreal.deploy.safety import CommandFilter
 from simreal.deploy.settings import ControlSettings
-from simreal.deploy.states import COMMANDING, STOPPED, State, StateMachine
+from simreal.deploy.states import COMMANDING, STOPPED, UNARMED, State, StateMachine
 from simreal.deploy.timing import LoopReport, LoopTimer, Pace
 from simreal.deploy.watchdog import Watchdog, time_to_damping_s
 from simreal.errors import ArmError
 
 _PROBE_STEPS = 1000
 _FIRST_READS = 10
+_RUN = State.RUN  # looking up a member of an enumeration takes as long as a small clamp
 _TTL_SHARE = 0.9  # the rest is for a robot that looks at its clock now and then
 
 
@@ -107,6 +108,7 @@ class Controller:
         limit_s = time_to_damping_s(settings.tick_s, self._fast)
         self._ttl_s = _TTL_SHARE * limit_s if ttl_s is None else ttl_s
         self._machine = StateMachine(self._state_changed)
+        self._quiet_turn = _quiet_numbers()(self._turn)  # made once, since each costs a microsecond
         self._box: BlackBox | None = None
         self._epoch, self._robot_epoch, self._seq = 0, 0, 0
         latency = self.manifest.timing.trained_latency
@@ -186,11 +188,7 @@ class Controller:
         self._refuse_unarmed()
         begin = self._clock()
         self._machine.settle()
-        with _quiet_numbers():
-            problem = self._pace.problem(begin) or self._guards(begin) or self._observe()
-            if problem is not None:
-                self._machine.stop(one_line(problem), latch=True)
-            mode = self._command(begin)
+        mode = self._quiet_turn(begin)
         now = self._clock()
         gap = self._pace.gap("in a cycle", now - begin)
         if gap is not None:
@@ -210,6 +208,13 @@ class Controller:
             )
         self._index += 1
         return values
+
+    def _turn(self, begin_s: float) -> Mode:
+        """Judge time, guards and measurement, and decide what is sent."""
+        problem = self._pace.problem(begin_s) or self._guards(begin_s) or self._observe()
+        if problem is not None:
+            self._machine.stop(one_line(problem), latch=True)
+        return self._command(begin_s)
 
     def run(self, duration_s: float) -> LoopReport:
         """Run at the trained rate, and leave the robot stopped.
@@ -321,7 +326,7 @@ class Controller:
             )
 
     def _refuse_unarmed(self) -> None:
-        if self.state in (State.INIT, State.BOUND):
+        if self._machine.state in UNARMED:
             raise ArmError(f"policy '{self.manifest.name}' is not armed; call arm() first")
 
     def _guards(self, begin_s: float) -> str | None:
@@ -359,6 +364,19 @@ class Controller:
 
     def _command(self, begin_s: float) -> Mode:
         """Fill the filter's command, and return what the robot is to do with it."""
+        if self._machine.state is not _RUN or self._intake.stale or not self._go:
+            mode = self._wait_or_stop()
+            if mode is not None:
+                return mode
+        problem = self._decider.ask(self._index, begin_s, self._box)
+        problem = problem or self._filter.apply(self._decider.target(self._index), self._share)
+        if problem is not None:
+            self._machine.stop(one_line(problem), latch=True)
+            return self._damp()
+        return Mode.RUN
+
+    def _wait_or_stop(self) -> Mode | None:
+        """Move on to the state that lets the policy command; return what is done until then."""
         if self.state in STOPPED:
             return self._damp()
         if self.state is State.SELF_TESTED:
@@ -376,12 +394,7 @@ class Controller:
             self._take_over()
         if self.state is State.BLEND:
             self._blend()
-        problem = self._decider.ask(self._index, begin_s, self._box)
-        problem = problem or self._filter.apply(self._decider.target(self._index), self._share)
-        if problem is not None:
-            self._machine.stop(one_line(problem), latch=True)
-            return self._damp()
-        return Mode.RUN
+        return None
 
     def _damp(self) -> Mode:
         self._filter.stop(self._intake.usable)
@@ -415,7 +428,7 @@ class Controller:
     def _send(self, mode: Mode, now_s: float) -> dict[str, float]:
         """Send the filter's command; a robot that cannot be reached is a fault."""
         values = self._filter.by_name()
-        if self.state in COMMANDING and now_s - self._intake.time_s > self._trained_s:
+        if self._machine.state in COMMANDING and now_s - self._intake.time_s > self._trained_s:
             if self._counts["latency beyond training"] == 0:
                 found_s = now_s - self._intake.time_s
                 self._event("latency beyond training", trained_s=self._trained_s, found_s=found_s)

@@ -49,8 +49,10 @@ TRANSITIONS: dict[State, set[State]] = {
     State.SAFE_STOP: {State.FAULT, State.INIT},
     State.FAULT: {State.INIT},
 }
-COMMANDING = frozenset({State.BLEND, State.RUN, State.DEGRADED})
-STOPPED = frozenset({State.SAFE_STOP, State.FAULT})
+# Tuples, since finding a member in them is quicker than hashing it.
+COMMANDING = (State.RUN, State.BLEND, State.DEGRADED)
+STOPPED = (State.SAFE_STOP, State.FAULT)
+UNARMED = (State.INIT, State.BOUND)
 
 
 class StateMachine:
@@ -111,7 +113,7 @@ class StateMachine:
 
     def settle(self) -> None:
         """Latch a fault whose first damping command was sent."""
-        if self.state is State.SAFE_STOP and self.fault is not None:
+        if self.fault is not None and self.state is State.SAFE_STOP:
             self.to(State.FAULT, self.fault)
 
     def rest(self) -> None:
