@@ -74,6 +74,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder) / "log") as log:
         arms = build_arms(model, bundle, options.calls, log)
         take_turns(arms, options.rounds)
+        if any(log.counts.values()):
+            raise SystemExit(f"the log is not whole: {log.counts}; what it costs was not measured")
     report = summarize(arms, RATIOS, unit="call, the median of a round's calls", extra=EXTRA)
     print_table(report)
     write(report, "inference", options.output)

@@ -90,17 +90,17 @@ class EventLog:
         """
         self._put(EVENT, _encode({"event": what, "time_s": time_s, **fields}))
 
-    def row(self, kind: int, row: np.ndarray) -> None:
+    def row(self, kind: int, row: bytes | memoryview) -> None:
         """Write a row of numbers.
 
         Args:
             kind: `TICK` or `DECISION`.
-            row: The numbers (k,), float64, contiguous.
+            row: The bytes of the numbers (k,), float64.
         """
-        if self._ring.get("written_bytes") > self._steps_until:
+        if self._ring.written > self._steps_until:
             self.steps_left_out += 1
             return
-        self._put(kind, row.data.cast("B"))
+        self._put(kind, row)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -11,7 +11,9 @@ _WORDS = ("version", "head", "tail", "dropped", "closed", "lost_bytes", "written
 _PLACE = {name: place for place, name in enumerate(_WORDS)}
 _VERSION = 1
 _HEADER = 8 * len(_WORDS)
-_HEAD, _TAIL, _DROPPED = _PLACE["head"], _PLACE["tail"], _PLACE["dropped"]
+_HEAD, _TAIL, _DROPPED, _WRITTEN = (
+    _PLACE[name] for name in ("head", "tail", "dropped", "written_bytes")
+)
 
 
 class Ring:
@@ -77,12 +79,19 @@ class Ring:
         """
         words = self._words
         head = words[_HEAD]
-        size = sum(len(part) for part in parts)
-        if head + size - words[_TAIL] > self.capacity:
+        size, capacity = 0, self.capacity
+        for part in parts:
+            size += len(part)
+        if head + size - words[_TAIL] > capacity:
             words[_DROPPED] += 1
             return False
         for part in parts:
-            head = self._copy(head, part)
+            at, size = head % capacity, len(part)
+            if at + size <= capacity:
+                self._bytes[at : at + size] = part
+            else:
+                self._wrap_around(at, part)
+            head += size
         words[_HEAD] = head  # last: the reader sees whole records alone
         return True
 
@@ -113,12 +122,12 @@ class Ring:
         self._map.close()
         os.close(self.fd)
 
-    def _copy(self, head: int, part: bytes | memoryview) -> int:
-        at, size = head % self.capacity, len(part)
+    @property
+    def written(self) -> int:
+        """Return how many bytes the reader has brought to the file."""
+        return self._words[_WRITTEN]
+
+    def _wrap_around(self, at: int, part: bytes | memoryview) -> None:
         room = self.capacity - at
-        if size <= room:
-            self._bytes[at : at + size] = part
-        else:
-            self._bytes[at:] = part[:room]
-            self._bytes[: size - room] = part[room:]
-        return head + size
+        self._bytes[at:] = part[:room]
+        self._bytes[: len(part) - room] = part[room:]

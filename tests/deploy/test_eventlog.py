@@ -27,8 +27,8 @@ def test_what_is_written_is_read(process: bool, tmp_path: Path) -> None:
         log.header({"policy": "arm"})
         log.event("armed", 1.5, epoch=3, limits=[1.0, float("inf")])
         for i in range(5):
-            log.row(TICK, np.array([i, 2.0 * i]))
-        log.row(DECISION, np.array([1.0, 2.0, 3.0]))
+            log.row(TICK, np.array([i, 2.0 * i]).tobytes())
+        log.row(DECISION, np.array([1.0, 2.0, 3.0]).tobytes())
         assert log.counts["log records dropped"] == 0
     content = read_log(path)
     assert content.header == {"policy": "arm"}
@@ -59,7 +59,7 @@ def test_a_killed_writer_leaves_its_last_records(tmp_path: Path) -> None:
     from simreal.deploy import EventLog
     log = EventLog({str(path)!r})
     for i in range(1000):
-        log.row(3, np.array([float(i)]))
+        log.row(3, np.array([float(i)]).tobytes())
     print("written", flush=True)
     time.sleep(60)
     """
@@ -80,7 +80,7 @@ def test_a_log_that_is_cut_or_damaged_is_read_around_the_damage(tmp_path: Path) 
     path = tmp_path / "run.log"
     with EventLog(path, process=False) as log:
         for i in range(20):
-            log.row(TICK, np.array([float(i)]))
+            log.row(TICK, np.array([float(i)]).tobytes())
     data = bytearray(path.read_bytes())
     record = 12 + 8
     data[len(MAGIC) + 5 * record + 14] ^= 0xFF  # a byte of the sixth record
@@ -102,7 +102,7 @@ def test_steps_stop_before_the_file_is_full_and_events_go_on(tmp_path: Path) -> 
     path = tmp_path / "run.log"
     with EventLog(path, process=False, max_bytes=400_000, ring_bytes=20_000) as log:
         for i in range(20_000):
-            log.row(TICK, np.array([float(i)]))
+            log.row(TICK, np.array([float(i)]).tobytes())
         log.event("fault", 1.0)
         left_out = log.counts["log steps left out"]
     assert left_out > 0
