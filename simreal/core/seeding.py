@@ -8,6 +8,7 @@ save.
 
 import zlib
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,50 @@ def generator(
     purpose = int(stream) + (zlib.crc32(label.encode()) << 8)
     counter = np.array([0, block, episode, purpose], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+class Starts:
+    """Serve the uniform numbers that initial states are made of, for N worlds.
+
+    Those of several episodes are drawn at once, since making a generator costs more than they do.
+    """
+
+    def __init__(self, num_worlds: int, width: int, first_world: int = 0, block: int = 8) -> None:
+        """Allocate one block per world.
+
+        Args:
+            num_worlds: N.
+            width: Numbers of one initial state.
+            first_world: Index of the first world in the whole batch.
+            block: Episodes of one block.
+        """
+        self._first_world, self._block = first_world, block
+        self._values = np.zeros((num_worlds, block, width))
+        self._held: list[tuple[int, int]] = [(-1, -1)] * num_worlds  # seed and block
+
+    def at(self, seed: int, worlds: np.ndarray, episode: np.ndarray) -> np.ndarray:
+        """Return the numbers of some worlds (M, width).
+
+        Args:
+            seed: Seed of the run.
+            worlds: Which of the N worlds (M,).
+            episode: Their episode numbers (M,).
+        """
+        block = self._block
+        for world, number in zip(worlds.tolist(), episode.tolist(), strict=True):
+            wanted = (seed, number // block)
+            if self._held[world] != wanted:
+                self._fill(seed, world, number - number % block)
+                self._held[world] = wanted
+        return np.asarray(self._values[worlds, episode % block])
+
+    def _fill(self, seed: int, world: int, first: int) -> None:
+        rng = generator(seed, self._first_world + world, first, Stream.INITIAL)
+        state: Any = rng.bit_generator.state
+        for row in self._values[world]:
+            rng.bit_generator.state = state
+            rng.random(out=row)
+            state["state"]["counter"][2] += 1  # where `generator` puts the episode
 
 
 class NoiseBlocks:

@@ -17,7 +17,7 @@ from simreal.core.arrays import NUMPY
 from simreal.core.observation import LAST_ACTION, ObservationPipeline
 from simreal.core.params import catalogue
 from simreal.core.robot import Robot
-from simreal.core.seeding import Stream, check_seed, generator
+from simreal.core.seeding import Starts, Stream, check_seed, generator
 from simreal.core.state import State
 from simreal.core.task import Task
 from simreal.domains.domain import Domain
@@ -154,6 +154,7 @@ class SimVecEnv:
             self.action_map.dim,
         )
         self.book = EpisodeBook(task, n, training=self.training)
+        self._starts = Starts(n, task.num_draws, self.first_world)
         self._all, self._none = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
         self._none.flags.writeable = False
         self._command = np.tile(self.action_map.idle, (n, 1))
@@ -209,11 +210,7 @@ class SimVecEnv:
     def _initial(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n, joints = self.num_worlds, self.robot.num_joints
         worlds = np.flatnonzero(mask)
-        draws = np.empty((worlds.size, self.task.num_draws))
-        for row, world in enumerate(worlds.tolist()):
-            at = (self.first_world + world, int(self.book.episode[world]))
-            rng = generator(self.seed, *at, Stream.INITIAL)
-            draws[row] = rng.random(self.task.num_draws)
+        draws = self._starts.at(self.seed, worlds, self.book.episode[worlds])
         joint_pos, joint_vel = np.zeros((n, joints)), np.zeros((n, joints))
         explore = self.task.explore if self.training else 0.0
         joint_pos[worlds], joint_vel[worlds] = self.task.initial(NUMPY, draws, explore)

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 
 from simreal.engines.doorbell import Doorbell, Doorbells
 
-STEP, SAMPLED_STEP, RESET, CALL = 1, 2, 3, 4
+STEP, SAMPLED_STEP, HELD_STEP, RESET, CALL = 1, 2, 3, 4, 5
 WAKE, DONE, FAILED = b"w", b"d", b"f"
 WORDS = 8  # per worker, a cache line of its own
 _ORDER, _KIND, _ANSWER, _SPOKE, _ASLEEP, _PARENT_ASLEEP = range(6)
@@ -148,7 +148,7 @@ class ParentBell:
         """Give an order.
 
         Args:
-            kind: `STEP`, `SAMPLED_STEP`, `RESET` or `CALL`.
+            kind: `STEP`, `SAMPLED_STEP`, `HELD_STEP`, `RESET` or `CALL`.
             message: What to call.
 
         Raises:

@@ -75,8 +75,8 @@ class Crew(ABC):
 
         Args:
             workers: Indices.
-            kind: `STEP`, `SAMPLED_STEP` (where `sample_tick` counts) or `RESET` (of the worlds that
-                `begins` names).
+            kind: `STEP`, `SAMPLED_STEP` (where `sample_tick` counts), `HELD_STEP` (with the first
+                tick's commands in every tick) or `RESET` (of the worlds that `begins` names).
         """
 
     @abstractmethod

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from simreal.engines.base import EngineSpec
-from simreal.engines.bell import RESET, SAMPLED_STEP
+from simreal.engines.bell import HELD_STEP, RESET, SAMPLED_STEP
 from simreal.engines.crew import Crew, Loss, Order, RemoteError
 from simreal.engines.registry import engine_class
 from simreal.engines.shared import Layout
@@ -123,7 +123,8 @@ class RayCrew(Crew):
             if kind == RESET:
                 numbers = {"begins": shared.begins[rows], "start": shared.start[rows]}
             else:
-                numbers = {"commands": shared.commands[:, rows]}
+                ticks = slice(1 if kind == HELD_STEP else None)
+                numbers = {"commands": shared.commands[ticks, rows]}
                 if kind == SAMPLED_STEP:
                     numbers["sample_tick"] = shared.sample_tick[rows]
             self._answers[worker] = self.actors[worker].do.remote(kind, numbers)
@@ -195,7 +196,7 @@ class RayWorker:
         """Advance or reset as the numbers say.
 
         Args:
-            kind: `STEP`, `SAMPLED_STEP` or `RESET`.
+            kind: `STEP`, `SAMPLED_STEP`, `HELD_STEP` or `RESET`.
             numbers: Parts of `Shared` by name.
         """
         for name, values in numbers.items():

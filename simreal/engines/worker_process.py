@@ -21,6 +21,7 @@ from simreal.engines.bell import (
     CALL,
     DONE,
     FAILED,
+    HELD_STEP,
     SAMPLED_STEP,
     STEP,
     WORDS,
@@ -96,6 +97,7 @@ class Worker:
         self.engine = engine
         own = slice(first, first + engine.num_worlds)
         self._commands, self._sample_tick = shared.commands[:, own], shared.sample_tick[own]
+        self._held = np.broadcast_to(self._commands[0], self._commands.shape)
         self._failed = shared.failed[own]
         self._begins, self._start = shared.begins[own], shared.start[own]
         self._judges = type(engine).health is not Engine.health
@@ -126,10 +128,10 @@ class Worker:
         """Advance or reset as the shared numbers say.
 
         Args:
-            kind: `STEP`, `SAMPLED_STEP` or `RESET`.
+            kind: `STEP`, `SAMPLED_STEP`, `HELD_STEP` or `RESET`.
         """
-        if kind == STEP:
-            self.engine.step(self._commands)
+        if kind in (STEP, HELD_STEP):
+            self.engine.step(self._commands if kind == STEP else self._held)
             self.engine.read(self._now)
             self._judge()
             return

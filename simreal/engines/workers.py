@@ -20,7 +20,7 @@ from simreal.core.params import DynamicsParams, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
 from simreal.engines.base import Capability, Engine, EngineSpec, Health
-from simreal.engines.bell import RESET, SAMPLED_STEP, STEP
+from simreal.engines.bell import HELD_STEP, RESET, SAMPLED_STEP, STEP
 from simreal.engines.crew import Crew, Loss, Order, RemoteError, RestartLimit
 from simreal.engines.process_crew import ProcessCrew
 from simreal.engines.process_workers import ProcessWorkers
@@ -90,6 +90,8 @@ class WorkerEngine(Engine):
         self._params: dict[str, np.ndarray] = {}
         self._applied: dict[str, np.ndarray] = {}
         self._lost, self._told = (np.zeros(spec.num_worlds, dtype=bool) for _ in range(2))
+        self._lossy = False  # whether a world was ever lost
+        self._judges = self._inner.health is not Engine.health
         self.limit = RestartLimit()
         self._busy, self._sampled, self._broken = False, False, ""
         self._crew = make_crew(name, layout, len(self._chunks), step_timeout_s)
@@ -155,13 +157,17 @@ class WorkerEngine(Engine):
                 f"{self._shared.commands.shape} needed"
             )
         self._check_alive()
-        self._shared.commands[...] = commands
         self._sampled = sample_tick is not None
+        kind = STEP
         if sample_tick is not None:
-            self._shared.sample_tick[...] = sample_tick
-        self._told[...], self._lost[...] = self._lost, False
+            self._shared.sample_tick[...], kind = sample_tick, SAMPLED_STEP
+        elif commands.strides[0] == 0:  # a view of the same commands in every tick
+            commands, kind = commands[:1], HELD_STEP
+        self._shared.commands[: len(commands)] = commands
+        if self._lossy:
+            self._told[...], self._lost[...] = self._lost, False
         self._busy = True
-        self._crew.begin(self._everyone, SAMPLED_STEP if self._sampled else STEP)
+        self._crew.begin(self._everyone, kind)
 
     def end_step(self) -> None:
         """Wait until the step that was begun is over.
@@ -172,8 +178,9 @@ class WorkerEngine(Engine):
         if not self._busy:
             raise EngineError("end_step without begin_step")
         found = self._collect(self._everyone)
-        self._told |= self._lost
-        self._lost[...] = False
+        if self._lossy:
+            self._told |= self._lost
+            self._lost[...] = False
         _raise_first(found)
         if not self._sampled:
             self._shared.sampled[...] = self._shared.now
@@ -231,11 +238,11 @@ class WorkerEngine(Engine):
             max_velocity: Joint speed beyond which a world is called diverged [rad/s or m/s].
         """
         seen = super().health(state, max_velocity)
-        if self._told.any():
+        if self._lossy and self._told.any():
             worlds = np.flatnonzero(self._told)
             lost = f"{worlds.size} of {self.num_worlds} worlds lost their worker"
             return Health(seen.diverged & ~self._told, seen.reason or lost, self._told.copy())
-        if not self._shared.failed.any():
+        if not self._judges or not self._shared.failed.any():
             return seen
         diverged = np.asarray(seen.diverged | (self._shared.failed > 0))
         worlds = np.flatnonzero(diverged)
@@ -312,7 +319,7 @@ class WorkerEngine(Engine):
         self._start(worker)
         self._built(worker)
         self._broken = ""
-        self._lost[chunk] = True
+        self._lost[chunk], self._lossy = True, True
         if self._params:
             self._restore_params(worker)
 

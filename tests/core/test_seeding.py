@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simreal.core.seeding import NoiseBlocks, Stream, check_seed, generator
+from simreal.core.seeding import NoiseBlocks, Starts, Stream, check_seed, generator
 from simreal.errors import ConfigError
 
 ARGUMENTS = {"seed": 3, "world": 2, "episode": 5, "stream": Stream.SENSING, "block": 1}
@@ -90,3 +90,12 @@ def test_reseeding_gives_the_numbers_of_the_other_seed() -> None:
     noise.reseed(5)
     fresh = NoiseBlocks(5, 2, 1, Stream.SENSING, uniform=True)
     np.testing.assert_array_equal(noise.at(zero, zero), fresh.at(zero, zero))
+
+
+def test_starts_are_those_of_their_world_and_episode_in_any_order() -> None:
+    starts = Starts(3, 2, first_world=4, block=3)
+    for seed, world, episode in ((7, 0, 0), (7, 2, 5), (7, 0, 2), (8, 0, 2), (7, 0, 3), (7, 2, 4)):
+        found = starts.at(seed, np.array([world, 1]), np.array([episode, 9]))
+        for row, at in zip(found, ((4 + world, episode), (5, 9)), strict=True):
+            wanted = generator(seed, *at, Stream.INITIAL).random(2)
+            np.testing.assert_array_equal(row, wanted)
