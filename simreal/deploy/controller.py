@@ -28,6 +28,7 @@ from simreal.deploy.runtime import NumpyPolicy
 from simreal.deploy.safety import CommandFilter
 from simreal.deploy.settings import ControlSettings
 from simreal.deploy.states import COMMANDING, STOPPED, UNARMED, State, StateMachine
+from simreal.deploy.takeover import Takeover
 from simreal.deploy.timing import LoopReport, LoopTimer, Pace
 from simreal.deploy.watchdog import Watchdog, time_to_damping_s
 from simreal.errors import ArmError
@@ -113,7 +114,6 @@ class Controller:
         self._epoch, self._robot_epoch, self._seq = 0, 0, 0
         latency = self.manifest.timing.trained_latency
         self._trained_s = latency.command_s[1] + latency.measurement_s[1] + settings.tick_s
-        self._max_stale_s = settings.max_stale_periods * settings.period_s
         self._lay_out()
 
     @property
@@ -135,7 +135,8 @@ class Controller:
     def counts(self) -> dict[str, int]:
         """Return what was counted since the last arming, by name."""
         log = {} if self._log is None else self._log.counts
-        return {**self._counts, **self._intake.counts, **self._filter.counts, **log}
+        own = {**self._takeover.counts, **self._counts}
+        return {**own, **self._intake.counts, **self._filter.counts, **log}
 
     def arm(self) -> None:
         """Check that this policy may command this robot.
@@ -170,11 +171,11 @@ class Controller:
 
     def go(self) -> None:
         """Let the policy take over; it does so by itself unless `hold` was called."""
-        self._go = True
+        self._takeover.going = True
 
     def hold(self) -> None:
         """Hold from the next cycle on, until `go`; the policy begins a new episode then."""
-        self._go = False
+        self._takeover.going = False
 
     def cycle(self) -> dict[str, float]:
         """Read, decide and command once.
@@ -194,12 +195,12 @@ class Controller:
         if gap is not None:
             # The process was stopped in between: what was decided is of another time.
             self._machine.stop(gap, latch=True)
-            mode = self._damp()
+            mode = self._takeover.damp()
         values = self._send(mode, now)
         self.timer.record(begin, now)
         if self._box is not None:
-            age, late = self._intake.age_s, self._late_s
-            numbers = (begin, late, now - begin, age, float(self._intake.is_new), self._share)
+            age, late, share = self._intake.age_s, self._late_s, self._takeover.share
+            numbers = (begin, late, now - begin, age, float(self._intake.is_new), share)
             self._box.tick(
                 self.state,
                 (*numbers, float(self._epoch), float(self._seq)),
@@ -290,13 +291,12 @@ class Controller:
         self._filter = CommandFilter(manifest, settings, self._intake)
         self.timer = LoopTimer(settings.tick_s, settings.overrun, settings.deadline)
         self._pace = Pace(settings)
-        self._counts = {"degraded ticks": 0, "latency beyond training": 0}
+        self._counts = {"latency beyond training": 0}
         self._decider = Decider(self._policy, settings, self._intake, len(manifest.robot.actuators))
-        self._index, self._go = 0, True
-        self._share = self._late_s = 0.0
-        self._blended = 0
-        self._blend_ticks = round(settings.blend_in_s / settings.tick_s)
-        self._resume = State.RUN
+        self._takeover = Takeover(
+            self._machine, self._filter, self._intake, self._decider, settings
+        )
+        self._index, self._late_s = 0, 0.0
 
     def _arm_on_signals(self) -> None:
         problem = self._observe()
@@ -364,66 +364,17 @@ class Controller:
 
     def _command(self, begin_s: float) -> Mode:
         """Fill the filter's command, and return what the robot is to do with it."""
-        if self._machine.state is not _RUN or self._intake.stale or not self._go:
-            mode = self._wait_or_stop()
+        takeover = self._takeover
+        if self._machine.state is not _RUN or self._intake.stale or not takeover.going:
+            mode = takeover.advance()
             if mode is not None:
                 return mode
         problem = self._decider.ask(self._index, begin_s, self._box)
-        problem = problem or self._filter.apply(self._decider.target(self._index), self._share)
+        problem = problem or self._filter.apply(self._decider.target(self._index), takeover.share)
         if problem is not None:
             self._machine.stop(one_line(problem), latch=True)
-            return self._damp()
+            return self._takeover.damp()
         return Mode.RUN
-
-    def _wait_or_stop(self) -> Mode | None:
-        """Move on to the state that lets the policy command; return what is done until then."""
-        if self.state in STOPPED:
-            return self._damp()
-        if self.state is State.SELF_TESTED:
-            self._filter.begin()
-            self._machine.to(State.HOLD)
-        if self._intake.stale:
-            return self._degrade()
-        if self.state is State.DEGRADED:
-            self._machine.to(self._resume, "signals are back")
-        if not self._go:
-            self._machine.to(State.HOLD, "asked to hold")
-            self._filter.hold()
-            return Mode.HOLD
-        if self.state is State.HOLD:
-            self._take_over()
-        if self.state is State.BLEND:
-            self._blend()
-        return None
-
-    def _damp(self) -> Mode:
-        self._filter.stop(self._intake.usable)
-        return Mode.DAMP
-
-    def _degrade(self) -> Mode:
-        """Hold the last command for a few periods, then stop."""
-        self._counts["degraded ticks"] += 1
-        if self._intake.overdue_s > self._max_stale_s:
-            self._machine.stop(self._intake.age_problem(), latch=True)
-            return self._damp()
-        if self.state is not State.DEGRADED:
-            self._resume = self.state
-            self._machine.to(State.DEGRADED, self._intake.age_problem())
-        return Mode.HOLD if self._resume is State.HOLD else Mode.RUN
-
-    def _take_over(self) -> None:
-        """Begin an episode of the policy, blended in from holding."""
-        self._filter.begin()
-        self._decider.begin()
-        self._blended = 0
-        self._machine.to(State.BLEND)
-
-    def _blend(self) -> None:
-        """Let the policy take over by one more step."""
-        self._blended += 1
-        self._share = min(self._blended / max(self._blend_ticks, 1), 1.0)
-        if self._share >= 1.0:
-            self._machine.to(State.RUN)
 
     def _send(self, mode: Mode, now_s: float) -> dict[str, float]:
         """Send the filter's command; a robot that cannot be reached is a fault."""
