@@ -69,7 +69,9 @@ def _results(options: argparse.Namespace) -> Iterator[tuple[str, str, Any]]:
                 yield "physics", f"{robot}, {worlds} worlds", _physics(robot, worlds, options)
     if "learning" in options.only:
         for robot in robots:
-            yield "learning", robot, learn(robot, options.worlds[0], device, options.learn_steps)
+            steps, fused = options.learn_steps, options.compile
+            curve = learn(robot, options.worlds[0], device, steps, compiled=fused)
+            yield "learning", robot, curve
 
 
 def _options(words: list[str] | None) -> argparse.Namespace:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import mujoco
 import mujoco_warp as mjw
@@ -12,9 +12,10 @@ import torch
 import warp as wp
 
 from rounds import Arm, Ratio
+from simreal.core.distributions import Uniform
 from simreal.core.robot import Robot
 from simreal.core.task import Task
-from simreal.domains import Domain, Randomization
+from simreal.domains import Domain, Randomization, Randomized
 from simreal.domains.tensor_env import TensorVecEnv
 from simreal.engines import EngineSpec, engine_class
 from simreal.engines.warp import WarpEngine
@@ -25,6 +26,7 @@ from simreal_envs.tasks.double_pendulum import Pendubot
 
 BARE, ENGINE, CORES = "bare MuJoCo Warp", "engine", "MuJoCo, all cores"
 WHOLE, FUSED = "whole control step", "whole control step, fused"
+RESET = "the same, masses drawn at every reset"
 _BURST = 100  # launches between two waits for the device
 
 
@@ -51,6 +53,7 @@ def build(
     seed: int = 0,
     graphs: bool = True,
     compiled: bool = False,
+    exact: bool = False,
 ) -> TensorVecEnv:
     """Build training worlds of a robot on a device, at the start of their episodes.
 
@@ -62,13 +65,14 @@ def build(
         seed: Seed.
         graphs: Whether tensor operations are captured.
         compiled: Whether they are fused by `torch.compile` before.
+        exact: Whether the physics gives equal results from run to run.
     """
     made, task = ROBOTS[robot]
     domain = Domain(
         name=f"{robot} on {device}",
         engine="warp",
         randomization=randomization or Randomization(),
-        options={"device": device},
+        options={"device": device, "deterministic": exact},
     )
     compiler = torch.compile if compiled else None
     env = TensorVecEnv(
@@ -125,7 +129,6 @@ def physics_arms(
     env = build(robot, worlds, device)
     bare = build(robot, worlds, device)
     whole = build(robot, worlds, device, seed=1)
-    fused = build(robot, worlds, device, seed=1, compiled=True) if compiled else None
     cores = _cores_engine(robot, worlds)
     tape = _tape(whole, 64)
     commands = _commands(env)
@@ -152,8 +155,8 @@ def physics_arms(
         ),
     ]
 
-    if fused is not None:
-        arms.insert(3, _arm(FUSED, stepping(fused), device, steps, fused.close, note=note))
+    if compiled:
+        arms[3:3] = _fused_arms(robot, worlds, device, steps, stepping, note)
 
     def extra() -> dict[str, Any]:
         env.engine.poll()
@@ -170,6 +173,33 @@ def physics_arms(
     return arms, extra
 
 
+def _fused_arms(
+    robot: str,
+    worlds: int,
+    device: str,
+    steps: int,
+    stepping: Callable[[TensorVecEnv], Callable[[int], Any]],
+    note: str,
+) -> list[Arm]:
+    """Return the arms whose operations around the physics are fused by `torch.compile`."""
+    kinds = {FUSED: Randomization(), RESET: masses("reset")}
+    envs = {
+        name: build(robot, worlds, device, seed=1, compiled=True, randomization=drawn)
+        for name, drawn in kinds.items()
+    }
+    return [_arm(n, stepping(e), device, steps, e.close, note=note) for n, e in envs.items()]
+
+
+def masses(when: Literal["startup", "reset"]) -> Randomization:
+    """Return a randomization of every mass by 20 %.
+
+    Args:
+        when: Once per world, or at every reset, which has MuJoCo Warp derive its constants anew.
+    """
+    drawn = Randomized(distribution=Uniform(0.8, 1.2), mode="scale", when=when)
+    return Randomization({"mass": {"*": drawn}})
+
+
 def physics_ratios(arms: list[Arm]) -> list[Ratio]:
     """Return what the arms are held against."""
     names = {arm.name for arm in arms}
@@ -177,6 +207,7 @@ def physics_ratios(arms: list[Arm]) -> list[Ratio]:
         Ratio(name="bare / engine: share of bare speed", top=BARE, bottom=ENGINE, at_least=0.9),
         Ratio(name="engine / whole: share of physics", top=ENGINE, bottom=WHOLE, at_least=0.85),
         Ratio(name="engine / fused: share of physics", top=ENGINE, bottom=FUSED, at_least=0.85),
+        Ratio(name="fused / with masses drawn at every reset", top=FUSED, bottom=RESET),
         Ratio(name="MuJoCo on all cores / engine: speed-up", top=CORES, bottom=ENGINE),
     ]
     return [pair for pair in pairs if {pair.top, pair.bottom} <= names]

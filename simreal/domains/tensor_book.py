@@ -15,6 +15,7 @@ from simreal.domains.episodes import EpisodeInfo
 
 _REASONS = ("time limit", "terminated", "diverged")
 _FIXED = 7  # world, episode, length, success, reason, partial, return
+_REASON = 4
 
 
 class TensorBook:
@@ -114,19 +115,23 @@ class TensorBook:
         self._log.index_copy_(0, row, torch.stack([c.double() for c in columns], dim=1))
         self._count.add_(done.sum())
 
-    def drain(self) -> list[EpisodeInfo]:
+    def drain(self, most: int | None = None) -> list[EpisodeInfo]:
         """Return the episodes that ended since the last call, and empty the log.
 
         The one place that waits for the device.
+
+        Args:
+            most: How many of the last ones are returned; all if None. Thousands of worlds end
+                thousands of episodes in a rollout, and each costs the host microseconds.
         """
         count = int(self._count)
         kept = min(count, self._capacity)
         self.num_lost += count - kept
-        rows = self._log[:kept].cpu().numpy().tolist()
+        first = 0 if most is None else max(0, kept - most)
+        self.num_diverged += int((self._log[:kept, _REASON] == _REASONS.index("diverged")).sum())
+        rows = self._log[first:kept].cpu().numpy().tolist()
         self._count.zero_()
-        episodes = [self._info(row) for row in rows]
-        self.num_diverged += sum(episode.reason == _REASONS[2] for episode in episodes)
-        return episodes
+        return [self._info(row) for row in rows]
 
     def _info(self, row: Sequence[float]) -> EpisodeInfo:
         terms = row[_FIXED : _FIXED + len(self.names)]
@@ -137,7 +142,7 @@ class TensorBook:
             length=int(row[2]),
             success=bool(row[3]),
             terms=dict(zip(self.names, terms, strict=True)),
-            reason=_REASONS[int(row[4])],
+            reason=_REASONS[int(row[_REASON])],
             partial=bool(row[5]),
             params=dict(zip(self._params, row[_FIXED + len(terms) :], strict=True)),
         )

@@ -30,7 +30,7 @@ from simreal.domains.fit import check_robot, check_task
 from simreal.domains.randomization import Sampler
 from simreal.domains.tensor_book import TensorBook
 from simreal.domains.tensor_dynamics import TensorDynamics
-from simreal.domains.tensor_graphs import Compiler, Pieces
+from simreal.domains.tensor_graphs import AUTO, Compiler, Pieces, compiler_for
 from simreal.domains.tensor_namespace import TorchNamespace
 from simreal.domains.tensor_parts import TensorLine, TensorObservation, TensorSensors
 from simreal.domains.tensor_random import CounterRandom, numbered
@@ -88,7 +88,7 @@ class TensorVecEnv:
         training: bool = False,
         stagger: bool | None = None,
         graphs: bool = True,
-        compiler: Compiler | None = None,
+        compiler: Compiler | str | None = AUTO,
         log_capacity: int | None = None,
         first_world: int = 0,
     ) -> None:
@@ -103,8 +103,8 @@ class TensorVecEnv:
             training: Whether episodes also begin at random states (`task.explore`).
             stagger: Whether the first episodes begin at random steps; as `training` if None.
             graphs: Whether tensor operations are captured as well, on a CUDA device.
-            compiler: What fuses them, for instance `torch.compile`, which takes up to a minute at
-                the second step; nothing if None.
+            compiler: What fuses them; nothing if None. `auto` is `torch.compile` on a CUDA device
+                with Triton, which takes up to a minute at the second step, else nothing.
             log_capacity: Finished episodes kept between two calls of `drain`; 8 N, at least 1024,
                 if None.
             first_world: Number of the first world, where these are some of more, for instance those
@@ -144,7 +144,8 @@ class TensorVecEnv:
         except BaseException:
             self.close()
             raise
-        self.pieces = Pieces(self.device, graphs=graphs, compiler=compiler)
+        fusing = compiler_for(self.device) if isinstance(compiler, str) else compiler
+        self.pieces = Pieces(self.device, graphs=graphs, compiler=fusing)
         self._ready = self._begun = False
 
     # ------------------------------------------------------------------ build
@@ -435,8 +436,11 @@ class TensorVecEnv:
 
     # ------------------------------------------------------- what may wait
 
-    def drain(self) -> list[EpisodeInfo]:
+    def drain(self, most: int | None = None) -> list[EpisodeInfo]:
         """Return the episodes that ended since the last call; waits for the device.
+
+        Args:
+            most: How many of the last ones are returned; all if None.
 
         Raises:
             EngineError: An action was not a number, or there was no room for all contacts or
@@ -446,7 +450,7 @@ class TensorVecEnv:
         if bool(self._bad_action):
             self._bad_action.zero_()
             raise EngineError("an action was not a number; the policy has diverged")
-        return self.book.drain()
+        return self.book.drain(most)
 
     @property
     def params(self) -> Mapping[str, Tensor]:

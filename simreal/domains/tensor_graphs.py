@@ -5,6 +5,7 @@ runs as it is for the first steps, is then captured and from there on replayed; 
 runs as it is. What it computes is the same.
 """
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ Compiler = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 WARM_UP_STEPS = 3
 """How often a piece runs as it is before it is captured."""
+
+AUTO = "auto"
+"""Compile where `torch.compile` has what it needs: a CUDA device and Triton."""
 
 _REMEDY = (
     "a task's functions must not wait for the device (no .item(), no if on values, no boolean "
@@ -31,6 +35,17 @@ def can_capture(device: torch.device) -> bool:
         device: Where the tensors are.
     """
     return device.type == "cuda"
+
+
+def compiler_for(device: torch.device) -> Compiler | None:
+    """Return `torch.compile` where it fuses operations into Triton kernels, else None.
+
+    Args:
+        device: Where the tensors are.
+    """
+    if not can_capture(device) or importlib.util.find_spec("triton") is None:
+        return None
+    return torch.compile
 
 
 class Pieces:

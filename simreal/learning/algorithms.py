@@ -16,6 +16,7 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain, SimVecEnv
 from simreal.domains.tensor_env import ENGINES, TensorVecEnv
+from simreal.domains.tensor_graphs import AUTO
 from simreal.engines.workers import Workers
 from simreal.errors import ConfigError, unknown_name
 from simreal.learning.actor_critic import Memory, SimPolicy
@@ -268,11 +269,14 @@ class TorchPPOSettings(PPOSettings):
         memory: Width of an LSTM layer in place of the extractor's layers; none if 0.
         sequence_length: Steps of the sequences on which a policy with memory learns.
         privileged: Whether the critic also sees the true state and the drawn dynamics parameters.
+        fuse: Whether what surrounds the physics of worlds on a CUDA device is fused into few
+            kernels by `torch.compile`, where Triton is installed; up to a minute at the start.
     """
 
     memory: int = 0
     sequence_length: int = 16
     privileged: bool = False
+    fuse: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -333,7 +337,8 @@ class TorchPPOSettings(PPOSettings):
         numpy_only = workers != 1 or self.privileged or self.normalize_reward
         place: Any = (robot, task, domain, num_worlds)
         if domain.engine in ENGINES and not numpy_only:
-            return TensorVecEnv(*place, seed=seed, training=training, first_world=first_world)
+            chosen: Any = {"seed": seed, "training": training, "first_world": first_world}
+            return TensorVecEnv(*place, **chosen, compiler=AUTO if self.fuse else None)
         return super().worlds(
             *place, seed=seed, training=training, workers=workers, first_world=first_world
         )

@@ -15,6 +15,9 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from simreal.domains.episodes import EpisodeInfo
 from simreal.learning.policy import normalizers
 
+EPISODE_WINDOW = 512
+"""Most episodes that one record of `EpisodeLog` covers."""
+
 
 class StopTraining(BaseException):
     """Leave a training between two rollouts; no failure, so no `Exception`.
@@ -69,7 +72,7 @@ class EpisodeLog(BaseCallback):
     for. Worlds on a device tell once per rollout what ended.
     """
 
-    def __init__(self, window: int = 512) -> None:
+    def __init__(self, window: int = EPISODE_WINDOW) -> None:
         """Keep a window of episodes.
 
         Args:

@@ -12,6 +12,7 @@ import torch
 
 from simreal.domains.tensor_env import DeviceStep, TensorVecEnv
 from simreal.domains.vec_env import SimVecEnv
+from simreal.learning.callbacks import EPISODE_WINDOW
 from simreal.learning.tensor_env import TensorStep
 from simreal.learning.vec_env import SB3VecEnv
 
@@ -46,13 +47,15 @@ class DeviceVecEnv(SB3VecEnv):
         return TensorStep(*result, infos=DeviceInfos(result))
 
     def drain(self) -> list[dict[str, Any]]:
-        """Return the infos of the episodes that ended since the last call; waits for the device.
+        """Return the infos of the last episodes since the last call; waits for the device.
+
+        As many as a record of `EpisodeLog` covers: all would cost more time than an update.
 
         Raises:
             EngineError: An action was not a number, or there was no room for all contacts or
                 constraints.
         """
-        episodes = self.worlds.drain()
+        episodes = self.worlds.drain(EPISODE_WINDOW)
         self.drained.extend(episodes)
         return [self._summary(episode) for episode in episodes]
 

@@ -155,6 +155,17 @@ def test_obs_is_of_the_new_episode_and_final_obs_of_the_old_one(make: Make) -> N
     assert env.drain() == []
 
 
+def test_a_drain_may_ask_for_the_last_episodes_alone(make: Make) -> None:
+    env = make(3, Short())
+    env.reset()
+    env.engine._saved["qvel"][0] = float("nan")
+    for step in range(env.book.limit):
+        env.step(tensor(actions(step, 3)))
+    assert [(e.world, e.reason) for e in env.drain(most=1)] == [(2, "time limit")]
+    assert env.book.num_diverged == 1  # of all, told of or not
+    assert env.drain() == []
+
+
 def test_results_stay_valid_until_the_step_after_the_next(make: Make) -> None:
     env = make(2)
     env.reset()
