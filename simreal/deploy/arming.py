@@ -5,7 +5,7 @@ Each problem names a field, what was expected and what was found; all of them ar
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from simreal.deploy.intake import SignalIntake
 from simreal.deploy.manifest import Manifest
 from simreal.deploy.policy import Policy, PolicyBase
 from simreal.deploy.settings import ControlSettings
-from simreal.deploy.watchdog import Watchdog
 from simreal.errors import BundleError
 
 _PROBE_WARM = 50
@@ -134,41 +133,3 @@ def start_problems(
                     f"{settings.start_max_turn:g} rad/s, found {fastest:g}"
                 )
     return problems
-
-
-def guard_problems(
-    watchdog: Watchdog | None, without_watchdog: bool, dead_man_age_s: float | None, most_s: float
-) -> list[str]:
-    """Return which guards are missing: the watchdog, the operator.
-
-    Args:
-        watchdog: The watchdog, if any.
-        without_watchdog: Whether it was said that there is none.
-        dead_man_age_s: Time since the operator was last seen [s]; None without such a switch.
-        most_s: Largest such time [s].
-    """
-    problems = []
-    if watchdog is not None:
-        problem = watchdog.problem()
-        problems += [problem] if problem else []
-    elif not without_watchdog:
-        problems.append(
-            "watchdog: expected a running one, found none; start a Watchdog, or say "
-            "without_watchdog=True if the robot cannot do harm"
-        )
-    if dead_man_age_s is not None and not dead_man_age_s <= most_s:
-        problems.append(
-            f"dead-man switch: expected it to be held within {most_s:g} s, found "
-            f"{dead_man_age_s:.3g} s"
-        )
-    return problems
-
-
-def dead_man_age(last_seen: Callable[[], float] | None, now_s: float) -> float | None:
-    """Return the time since the operator was last seen [s], or None without a switch.
-
-    Args:
-        last_seen: Gives when the operator last held the switch, on the controller's clock [s].
-        now_s: Time [s].
-    """
-    return None if last_seen is None else now_s - last_seen()

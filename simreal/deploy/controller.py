@@ -20,6 +20,7 @@ from simreal.deploy.bundle import Bundle
 from simreal.deploy.deciding import Decider
 from simreal.deploy.decode import one_line
 from simreal.deploy.eventlog import EventLog
+from simreal.deploy.guards import Guards
 from simreal.deploy.intake import SignalIntake
 from simreal.deploy.messages import Command, Mode, RobotIO
 from simreal.deploy.policy import Policy
@@ -103,10 +104,10 @@ class Controller:
                 f"runtime: expected one of the bundle '{bundle.manifest.name}', found one of "
                 f"another, '{self._policy.manifest.name}'"
             )
-        self._watchdog, self._without_watchdog = watchdog, without_watchdog
-        self._dead_man, self._real_time, self._log = dead_man, real_time, log
-        self._fast = real_time is not None and real_time.priority is not None
-        limit_s = time_to_damping_s(settings.tick_s, self._fast)
+        self._real_time, self._log = real_time, log
+        fast = real_time is not None and real_time.priority is not None
+        self._guards = Guards(watchdog, without_watchdog, dead_man, settings, fast)
+        limit_s = time_to_damping_s(settings.tick_s, fast)
         self._ttl_s = _TTL_SHARE * limit_s if ttl_s is None else ttl_s
         self._machine = StateMachine(self._state_changed)
         self._quiet_turn = _quiet_numbers()(self._turn)  # made once, since each costs a microsecond
@@ -212,7 +213,7 @@ class Controller:
 
     def _turn(self, begin_s: float) -> Mode:
         """Judge time, guards and measurement, and decide what is sent."""
-        problem = self._pace.problem(begin_s) or self._guards(begin_s) or self._observe()
+        problem = self._pace.problem(begin_s) or self._ask_guards(begin_s) or self._observe()
         if problem is not None:
             self._machine.stop(one_line(problem), latch=True)
         return self._command(begin_s)
@@ -252,8 +253,7 @@ class Controller:
             self._filter.stop(self._intake.usable)
             self._send(Mode.DAMP, self._clock())
         self._machine.rest()
-        if self._watchdog is not None:
-            self._watchdog.disarm()
+        self._guards.disarm()
         self._event("stopped", counts=self.counts, fault=self.fault)
 
     def clear_fault(self) -> None:
@@ -308,15 +308,12 @@ class Controller:
             problem = self._observe()
         if problem is None and self._intake.stale:
             problem = self._intake.age_problem()
-        age = arming.dead_man_age(self._dead_man, self._clock())
-        limit = self.settings.dead_man_timeout_s
         self._refuse(
             ([] if problem is None else [problem])
             + arming.start_problems(self.manifest, self.settings, self._intake)
-            + arming.guard_problems(self._watchdog, self._without_watchdog, age, limit)
+            + self._guards.missing(self._clock())
         )
-        tripped = 0 if self._watchdog is None else self._watchdog.tripped_epoch
-        self._epoch = max(self._epoch, self._robot_epoch, tripped) + 1
+        self._epoch = max(self._epoch, self._robot_epoch, self._guards.tripped_epoch) + 1
         self._seq = 0
 
     def _refuse(self, problems: list[str]) -> None:
@@ -329,24 +326,14 @@ class Controller:
         if self._machine.state in UNARMED:
             raise ArmError(f"policy '{self.manifest.name}' is not armed; call arm() first")
 
-    def _guards(self, begin_s: float) -> str | None:
+    def _ask_guards(self, begin_s: float) -> str | None:
         """Ask watchdog and operator; return a problem, if there is one."""
-        if self._watchdog is not None:
-            if self.state is State.SELF_TESTED:
-                self._watchdog.arm(self._epoch, self.settings.tick_s, self._fast)
-            elif self._watchdog.beat():
-                return f"the watchdog tripped epoch {self._epoch}"
-            problem = self._watchdog.problem()
-            if problem is not None:
-                return problem
-        if self._dead_man is not None:
-            age, most = begin_s - self._dead_man(), self.settings.dead_man_timeout_s
-            if not age <= most:
-                self._machine.stop(
-                    f"dead-man switch: expected it to be held within {most:g} s, found {age:.3g} s",
-                    latch=False,
-                )
-        return None
+        problem = self._guards.tripped(self._machine.state, self._epoch)
+        if problem is None:
+            let_go = self._guards.let_go(begin_s)
+            if let_go is not None:
+                self._machine.stop(let_go, latch=False)
+        return problem
 
     def _observe(self) -> str | None:
         """Read and judge a measurement; return why the robot must stop, if it must."""
