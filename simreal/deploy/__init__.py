@@ -3,9 +3,10 @@
 What is imported here must stay light, since a robot imports it: no training library, no engine.
 """
 
-from simreal.deploy.bundle import Bundle, Golden, Layer, Lstm, Normalizer, load_bundle
+from simreal.deploy.bundle import Bundle, load_bundle
 from simreal.deploy.card import render_card, wilson_interval
 from simreal.deploy.check import check_bundle, replay
+from simreal.deploy.contents import Golden, Layer, Lstm, Normalizer
 from simreal.deploy.controller import Controller
 from simreal.deploy.eventlog import EventLog, read_log
 from simreal.deploy.gate import CommandGate, Verdict

@@ -18,10 +18,10 @@ from typing import NoReturn
 import numpy as np
 
 from simreal.deploy.consistency import check_manifest, disagreements
+from simreal.deploy.contents import Golden, Layer, Lstm, Normalizer, read_golden, read_network
 from simreal.deploy.decode import Words, decode, describe, expect, mismatch, one_line, problems
 from simreal.deploy.manifest import (
     MAX_MANIFEST_BYTES,
-    Activation,
     Manifest,
     decode_manifest,
     manifest_content,
@@ -36,98 +36,7 @@ MAX_BUNDLE_BYTES = 64 * 2**20
 # A member that is a link must not be followed, one that is a pipe must not block.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _SNIFFED = 8
-_DIRECTION = 0.1  # by how much a recorded direction may differ from length 1, noise included
 _TENSOR_ROLES = ("weights", "golden", "training")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Layer:
-    """Hold a dense layer: `activation(weight @ x + bias)`.
-
-    Attributes:
-        weight: (units, inputs), float32.
-        bias: (units,), float32.
-        activation: What follows.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-    activation: Activation
-
-    @property
-    def inputs(self) -> int:
-        """Return how many numbers it reads."""
-        return int(self.weight.shape[1])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lstm:
-    """Hold a recurrent layer as `torch.nn.LSTM` with one layer defines it, zero at a reset.
-
-    Attributes:
-        weight_ih: (4 H, inputs), gates in the order input, forget, cell, output; float32.
-        weight_hh: (4 H, H), float32.
-        bias_ih: (4 H,), float32.
-        bias_hh: (4 H,), float32.
-    """
-
-    weight_ih: np.ndarray
-    weight_hh: np.ndarray
-    bias_ih: np.ndarray
-    bias_hh: np.ndarray
-
-    @property
-    def inputs(self) -> int:
-        """Return how many numbers it reads beside its state."""
-        return int(self.weight_ih.shape[1])
-
-    @property
-    def hidden(self) -> int:
-        """Return the width of its state, H."""
-        return int(self.weight_hh.shape[1])
-
-    @property
-    def tensors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return its four tensors in the order of the attributes."""
-        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Normalizer:
-    """Hold observation statistics: `clip((x - mean) / sqrt(var + epsilon), -clip, clip)`.
-
-    Attributes:
-        mean: (dim,), float32 or float64.
-        var: (dim,), float32 or float64.
-        epsilon: Added to the variance.
-        clip: Bound of the result; None is unbounded.
-        count: Observations the statistics rest on.
-    """
-
-    mean: np.ndarray
-    var: np.ndarray
-    epsilon: float = 1e-8
-    clip: float | None = 10.0
-    count: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Golden:
-    """Hold episodes that start at a reset, recorded through the training code.
-
-    Attributes:
-        signals: Raw signal name to (T, k), as the policy was given them.
-        observation: (T, dim), before normalization.
-        output: Network outputs (T, n), after squashing and before clipping.
-        command: Commands of all actuators (T, A) [Nm, N, rad or m].
-        resets: Steps that begin an episode, the first of which is 0.
-    """
-
-    signals: Mapping[str, np.ndarray]
-    observation: np.ndarray
-    output: np.ndarray
-    command: np.ndarray
-    resets: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -237,27 +146,16 @@ def _load(folder: Path, max_bytes: int) -> Bundle:
     total = len(content) + sum(entry.bytes for entry in manifest.files.values())
     expect(total <= max_bytes, "files", f"at most {max_bytes} bytes together", total)
     data = {name: _read_declared(folder, name, manifest) for name in manifest.files}
-    weights, golden = manifest.file_of("weights"), manifest.file_of("golden")
-    tensors = read_tensors(data[weights], weights)
-    _check_shapes(tensors, _weight_shapes(manifest), weights)
-    recorded = read_tensors(data[golden], golden)
-    _check_shapes(recorded, _golden_shapes(manifest), golden)
-    _check_directions(recorded, manifest, golden)
+    layers, normalizer, lstm = read_network(data[manifest.file_of("weights")], manifest)
     extra = next((n for n, entry in manifest.files.items() if entry.role == "training"), None)
     return Bundle(
         path=folder,
         manifest=manifest,
         sha256=hashlib.sha256(content).hexdigest(),
-        layers=_layers(tensors, manifest, weights),
-        normalizer=_normalizer(tensors, manifest),
-        lstm=_lstm(tensors, manifest, weights),
-        golden=Golden(
-            signals={s.name: recorded[f"signal.{s.name}"] for s in manifest.signals},
-            observation=recorded["observation"],
-            output=recorded["output"],
-            command=recorded["command"],
-            resets=manifest.golden.resets,
-        ),
+        layers=layers,
+        normalizer=normalizer,
+        lstm=lstm,
+        golden=read_golden(data[manifest.file_of("golden")], manifest),
         training=None if extra is None else read_tensors(data[extra], extra),
         derived={
             entry.role: data[name]
@@ -316,104 +214,3 @@ def _read_declared(folder: Path, name: str, manifest: Manifest) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     expect(found == entry.sha256, name, f"sha256 {entry.sha256[:12]}", Words(found[:12]))
     return content
-
-
-def _weight_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    inputs = manifest.network.inputs
-    recurrent = manifest.network.recurrent
-    if recurrent is not None:
-        hidden = recurrent.hidden
-        shapes[recurrent.weight_ih] = (4 * hidden, inputs)
-        shapes[recurrent.weight_hh] = (4 * hidden, hidden)
-        shapes[recurrent.bias_ih] = shapes[recurrent.bias_hh] = (4 * hidden,)
-        inputs = hidden
-    for layer in manifest.network.layers:
-        shapes[layer.weight] = (layer.units, inputs)
-        shapes[layer.bias] = (layer.units,)
-        inputs = layer.units
-    norm = manifest.observation.normalization
-    for name in (norm.mean, norm.var):
-        if name is not None:
-            shapes[name] = (manifest.observation.dim,)
-    return shapes
-
-
-def _golden_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    steps = manifest.golden.steps
-    return {
-        "observation": (steps, manifest.observation.dim),
-        "output": (steps, len(manifest.action.entries)),
-        "command": (steps, len(manifest.robot.actuators)),
-        **{f"signal.{s.name}": (steps, len(s.elements)) for s in manifest.signals},
-    }
-
-
-def _check_shapes(
-    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], where: str
-) -> None:
-    for name, shape in shapes.items():
-        if name not in tensors:
-            hint = nearest(name, tensors.keys() - shapes.keys())
-            raise mismatch(where, f"a tensor {describe(name)}", one_line(f"none.{hint}"))
-        found = tensors[name].shape
-        expect(found == shape, f"{where} tensor {describe(name)}", f"shape {shape}", Words(found))
-    for name in tensors:
-        expect(name in shapes, where, "only the tensors of the manifest", name)
-
-
-def _check_directions(recorded: Mapping[str, np.ndarray], manifest: Manifest, where: str) -> None:
-    """Refuse a recording in which gravity is an acceleration, or a quaternion is no rotation."""
-    for signal in manifest.signals:
-        if signal.kind not in ("gravity", "quaternion"):
-            continue
-        length = np.linalg.norm(recorded[f"signal.{signal.name}"], axis=1)
-        worst = float(length[int(np.argmax(np.abs(length - 1.0)))])
-        field = f"{where} signal {describe(signal.name)} ({signal.kind})"
-        expect(abs(worst - 1.0) < _DIRECTION, field, "vectors of length 1", worst)
-
-
-def _layers(tensors: Mapping[str, np.ndarray], manifest: Manifest, where: str) -> tuple[Layer, ...]:
-    return tuple(
-        Layer(
-            weight=_float32(tensors, entry.weight, where),
-            bias=_float32(tensors, entry.bias, where),
-            activation=entry.activation,
-        )
-        for entry in manifest.network.layers
-    )
-
-
-def _lstm(tensors: Mapping[str, np.ndarray], manifest: Manifest, where: str) -> Lstm | None:
-    entry = manifest.network.recurrent
-    if entry is None:
-        return None
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return Lstm(**{name: _float32(tensors, getattr(entry, name), where) for name in names})
-
-
-def _float32(tensors: Mapping[str, np.ndarray], name: str, where: str) -> np.ndarray:
-    found = tensors[name].dtype
-    expect(found == np.float32, f"{where} tensor {describe(name)}", "float32", Words(found))
-    return tensors[name]
-
-
-def _normalizer(tensors: Mapping[str, np.ndarray], manifest: Manifest) -> Normalizer | None:
-    norm = manifest.observation.normalization
-    if norm.mean is None or norm.var is None:
-        return None
-    var, epsilon = tensors[norm.var], norm.epsilon or 0.0
-    smallest = float(var.min()) + epsilon
-    for name in (norm.mean, norm.var):
-        largest = float(np.abs(tensors[name]).max())
-        held = largest <= float(np.finfo(np.float32).max)
-        expect(held, f"tensor {describe(name)}", "numbers that float32 holds", largest)
-    positive = bool(var.min() >= 0) and bool(np.float32(smallest) > 0)
-    expect(positive, f"tensor {describe(norm.var)}", "var >= 0 and var + epsilon > 0", smallest)
-    return Normalizer(
-        mean=tensors[norm.mean],
-        var=var,
-        epsilon=epsilon,
-        clip=norm.clip,
-        count=norm.count or 0.0,
-    )

@@ -14,8 +14,8 @@ import numpy as np
 from simreal.core.action import ActionTerm
 from simreal.core.observation import LAST_ACTION, Term
 from simreal.core.robot import Joint, Robot
-from simreal.deploy.bundle import Golden, Layer, Lstm, Normalizer
 from simreal.deploy.consistency import joint_unit, unit_of
+from simreal.deploy.contents import Golden, Layer, Lstm, Normalizer
 from simreal.deploy.decode import Words, expect
 from simreal.deploy.manifest import (
     FORMAT,

@@ -22,7 +22,7 @@ from simreal.deploy import (
 )
 from simreal.deploy.attitude import Attitude
 from simreal.deploy.binding import signal_differences
-from simreal.deploy.bundle import Golden
+from simreal.deploy.contents import Golden
 from simreal.deploy.manifest import SignalEntry
 from simreal.deploy.settings import ControlSettings
 from simreal.deploy.spec import build
