@@ -6,39 +6,28 @@ later step allocate without bound is bounded here.
 """
 
 import re
-from collections.abc import Iterable
 from itertools import pairwise
 
-from simreal.core.observation import LAST_ACTION, ObservationPipeline
-from simreal.deploy.decode import Words, describe, expect, mismatch, one_line
+from simreal.deploy.decode import (
+    Words,
+    check_keys,
+    check_known,
+    check_unique,
+    expect,
+)
 from simreal.deploy.manifest import (
     ActuatorEntry,
     JointEntry,
     Manifest,
-    SignalEntry,
-    TermEntry,
     interface_sha256,
 )
-from simreal.errors import BundleError, SimrealError, nearest
+from simreal.deploy.sensing import MAX_ENTRIES, check_observation, check_signals, joint_unit
+from simreal.errors import BundleError
 
 RESERVED_FILES = ("manifest.json", "CARD.md")
 MIN_GOLDEN_STEPS = 64
 MAX_GOLDEN_ATOL = 1e-4
-MAX_ENTRIES = 16384
-MAX_ELEMENTS = 1024
-MAX_FRAMES = 2**20
 MAX_HOLD_STEPS = 10
-
-SI_UNITS = ("1", "rad", "rad/s", "rad/s^2", "m", "m/s", "m/s^2", "N", "Nm", "s", "Hz", "kg")
-_XYZ = ("x", "y", "z")
-# Kind of a vector to its elements and the one unit that they may have.
-_VECTORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "angular_velocity": (_XYZ, ("rad/s",)),
-    "linear_velocity": (_XYZ, ("m/s",)),
-    "linear_acceleration": (_XYZ, ("m/s^2",)),
-    "gravity": (_XYZ, ("1",)),  # of length 1: a direction, not an acceleration
-    "quaternion": (("w", *_XYZ), ("1",)),
-}
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+")
@@ -76,72 +65,6 @@ def disagreements(manifest: Manifest) -> list[str]:
     return found
 
 
-def build_pipeline(manifest: Manifest, signals: dict[str, tuple[str, ...]]) -> ObservationPipeline:
-    """Build the observation pipeline of one row.
-
-    Args:
-        manifest: The manifest.
-        signals: Raw signal name to its element names, in the order in which they will be given.
-
-    Raises:
-        BundleError: A term reads what is not there.
-    """
-    actions = tuple(entry.joint for entry in manifest.action.entries)
-    try:
-        return ObservationPipeline(manifest.observation.terms, {**signals, LAST_ACTION: actions})
-    except SimrealError as error:
-        raise BundleError(one_line(f"observation.terms: {error}")) from None
-
-
-def unit_of(signal: SignalEntry | None, elements: Iterable[str]) -> str:
-    """Return the common unit of some elements of a signal, or `mixed`.
-
-    Args:
-        signal: The signal; None for the last action, which has no unit.
-        elements: Names of elements of it.
-    """
-    if signal is None:
-        return "1"
-    units = {signal.units[signal.elements.index(element)] for element in elements}
-    return units.pop() if len(units) == 1 else "mixed"
-
-
-def joint_unit(kind: str, joint_kind: str) -> str:
-    """Return the unit of a joint quantity.
-
-    Args:
-        kind: `joint_position`, `joint_velocity` or `joint_torque`; for commands `position`,
-            `velocity` or `torque`.
-        joint_kind: Kind of the joint.
-    """
-    length = "m" if joint_kind == "prismatic" else "rad"
-    force = "N" if joint_kind == "prismatic" else "Nm"
-    units = {"position": length, "velocity": f"{length}/s", "torque": force}
-    return units[kind.removeprefix("joint_")]
-
-
-def _check_unique(field: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        expect(name != "", field, "names that are not empty", name)
-        expect(name not in seen, field, "every name once", name)
-        seen.add(name)
-
-
-def _check_known(field: str, name: str, known: Iterable[str]) -> None:
-    known = list(known)
-    if name not in known:
-        raise mismatch(field, "a known name", f"{describe(name)}.{nearest(name, known)}")
-
-
-def _check_keys(field: str, found: Iterable[str], expected: Iterable[str]) -> None:
-    found, expected = set(found), set(expected)
-    for name in sorted(found - expected):
-        raise mismatch(field, f"only {sorted(expected)}", describe(name))
-    for name in sorted(expected - found):
-        raise mismatch(field, f"a value for {describe(name)}", "none")
-
-
 def _check_name(manifest: Manifest) -> None:
     name = "letters, digits, '.', '_' and '-'"
     expect(bool(_NAME.fullmatch(manifest.name)), "name", name, manifest.name)
@@ -168,12 +91,12 @@ def _check_hash(field: str, value: str) -> None:
 def _check_robot(manifest: Manifest) -> None:
     robot = manifest.robot
     expect(len(robot.joints) >= 1, "robot.joints", "at least one joint", robot.joints)
-    _check_unique("robot.joints", robot.joint_names)
-    _check_unique("robot.actuators", robot.actuator_names)
+    check_unique("robot.joints", robot.joint_names)
+    check_unique("robot.actuators", robot.actuator_names)
     for joint in robot.joints:
         _check_joint(joint)
     for actuator in robot.actuators:
-        _check_known("robot.actuators", actuator.joint, robot.joint_names)
+        check_known("robot.actuators", actuator.joint, robot.joint_names)
         _check_actuator(actuator)
     _check_hash("robot.dynamics_sha256", robot.dynamics_sha256)
     computed = interface_sha256(robot.interface)
@@ -227,101 +150,6 @@ def _check_timing(manifest: Manifest) -> None:
         expect(0 <= low <= high, field, "0 <= smallest <= largest", Words(f"[{low}, {high}]"))
 
 
-def _check_signals(manifest: Manifest) -> None:
-    kinds = {j.name: j.kind for j in manifest.robot.joints}
-    _check_unique("signals", (s.name for s in manifest.signals))
-    for signal in manifest.signals:
-        field = f"signals.{signal.name}"
-        expect(signal.name != LAST_ACTION, "signals", "raw signals only", signal.name)
-        _check_unique(f"{field}.elements", signal.elements)
-        count = len(signal.elements)
-        expect(1 <= count <= MAX_ELEMENTS, f"{field}.elements", f"1 to {MAX_ELEMENTS}", count)
-        expect(len(signal.units) == count, f"{field}.units", f"{count} units", signal.units)
-        age = signal.max_age_s
-        expect(age is None or age > 0, f"{field}.max_age_s", "more than 0, or null", age)
-        _check_range(field, signal)
-        _check_frame(field, signal)
-        for element, unit in zip(signal.elements, signal.units, strict=True):
-            right: tuple[str, ...]
-            if signal.kind.startswith("joint_"):
-                _check_known(f"{field}.elements", element, kinds)
-                right = (joint_unit(signal.kind, kinds[element]),)
-            else:
-                right = _VECTORS[signal.kind][1] if signal.kind in _VECTORS else SI_UNITS
-            expected = " or ".join(repr(unit) for unit in right)
-            expect(unit in right, f"{field}.units of {element}", expected, unit)
-
-
-def _check_range(field: str, signal: SignalEntry) -> None:
-    if signal.range is None:
-        return
-    count = len(signal.elements)
-    expect(len(signal.range) == count, f"{field}.range", f"{count} pairs, or null", signal.range)
-    for element, (low, high) in zip(signal.elements, signal.range, strict=True):
-        found = Words(f"[{low}, {high}]")
-        expect(low < high, f"{field}.range of {element}", "least < greatest", found)
-
-
-def _check_frame(field: str, signal: SignalEntry) -> None:
-    """Check that a vector says in which frame it is given, and has the elements of its kind."""
-    if signal.kind not in _VECTORS:
-        free = signal.frame is None or signal.kind in ("command", "other")
-        expect(free, f"{field}.frame", "null", signal.frame)
-        return
-    expect(bool(signal.frame), f"{field}.frame", "the name of a frame", signal.frame)
-    elements = _VECTORS[signal.kind][0]
-    whole = set(signal.elements) == set(elements)
-    inside = set(signal.elements) <= set(elements) and signal.kind not in ("quaternion", "gravity")
-    expected = f"{list(elements)} in any order"
-    expect(whole or inside, f"{field}.elements", expected, Words(list(signal.elements)))
-
-
-def _check_observation(manifest: Manifest) -> None:
-    observation = manifest.observation
-    _check_unique("observation.terms", (t.name for t in observation.terms))
-    signals = {s.name: s for s in manifest.signals}
-    at = 0
-    for term in observation.terms:
-        field = f"observation.terms.{term.name}"
-        span = [at, at + term.width]
-        begin, end = term.slice
-        expect(list(term.slice) == span, f"{field}.slice", span, Words(f"[{begin}, {end}]"))
-        at += term.width
-        expect(at <= MAX_ENTRIES, f"{field}.history", f"at most {MAX_ENTRIES} entries", at)
-    dim = observation.dim
-    expect(dim == at, "observation.dim", f"{at}, the sum of the slices", dim)
-    expect(dim >= 1, "observation.dim", "at least 1", dim)
-    depth = max(t.span for t in observation.terms)
-    frames = depth * sum(len(t.elements) for t in observation.terms)
-    expect(frames <= MAX_FRAMES, "observation.terms", f"at most {MAX_FRAMES} stored", frames)
-    build_pipeline(manifest, {s.name: s.elements for s in manifest.signals})
-    for term in observation.terms:
-        _check_unit(term, signals)
-    _check_normalization(manifest)
-
-
-def _check_unit(term: TermEntry, signals: dict[str, SignalEntry]) -> None:
-    unit = unit_of(signals.get(term.source), term.elements)
-    expect(term.unit == unit, f"observation.terms.{term.name}.unit", repr(unit), term.unit)
-
-
-def _check_normalization(manifest: Manifest) -> None:
-    norm = manifest.observation.normalization
-    field = "observation.normalization"
-    expect(norm.frozen, f"{field}.frozen", "true", norm.frozen)
-    if norm.kind == "none":
-        for key in ("mean", "var", "count", "epsilon", "clip"):
-            expect(getattr(norm, key) is None, f"{field}.{key}", "null", getattr(norm, key))
-        return
-    for key in ("mean", "var"):
-        expect(getattr(norm, key), f"{field}.{key}", "the name of a tensor", getattr(norm, key))
-    for key in ("count", "epsilon"):
-        value = getattr(norm, key)
-        expect(value is not None and value >= 0, f"{field}.{key}", "at least 0", value)
-    usable = norm.clip is None or norm.clip > 0
-    expect(usable, f"{field}.clip", "more than 0, or null", norm.clip)
-
-
 def _check_network(manifest: Manifest) -> None:
     network = manifest.network
     dim = manifest.observation.dim
@@ -338,7 +166,7 @@ def _check_network(manifest: Manifest) -> None:
         fits = 1 <= recurrent.hidden <= MAX_ENTRIES
         expect(fits, "network.recurrent.hidden", f"1 to {MAX_ENTRIES}", recurrent.hidden)
         names += [recurrent.weight_ih, recurrent.weight_hh, recurrent.bias_ih, recurrent.bias_hh]
-    _check_unique("network.layers", [*names, *(n for n in (norm.mean, norm.var) if n)])
+    check_unique("network.layers", [*names, *(n for n in (norm.mean, norm.var) if n)])
     last, at = network.layers[-1], f"network.layers[{len(network.layers) - 1}]"
     count = len(manifest.action.entries)
     expect(last.units == count, f"{at}.units", f"{count}, one per action entry", last.units)
@@ -353,12 +181,12 @@ def _check_action(manifest: Manifest) -> None:
     action, robot = manifest.action, manifest.robot
     clip = tuple(float(c) for c in action.clip)
     expect(clip == (-1.0, 1.0), "action.clip", "[-1, 1]", Words(list(clip)))
-    _check_unique("action.entries", (e.joint for e in action.entries))
+    check_unique("action.entries", (e.joint for e in action.entries))
     kinds = {j.name: j.kind for j in robot.joints}
     actuators = {a.joint: a for a in robot.actuators}
     for entry in action.entries:
         field = f"action.entries.{entry.joint}"
-        _check_known("action.entries", entry.joint, actuators)
+        check_known("action.entries", entry.joint, actuators)
         kind = actuators[entry.joint].kind
         expect(entry.kind == kind, f"{field}.kind", f"{kind!r}, as the actuator", entry.kind)
         unit = joint_unit(kind, kinds[entry.joint])
@@ -368,7 +196,7 @@ def _check_action(manifest: Manifest) -> None:
 
 def _check_safety(manifest: Manifest) -> None:
     safety, robot = manifest.safety, manifest.robot
-    _check_keys("safety.torque_limit", safety.torque_limit, robot.actuator_names)
+    check_keys("safety.torque_limit", safety.torque_limit, robot.actuator_names)
     for actuator in robot.actuators:
         limit, most = safety.torque_limit[actuator.joint], actuator.torque_limit
         field = f"safety.torque_limit.{actuator.joint}"
@@ -376,7 +204,7 @@ def _check_safety(manifest: Manifest) -> None:
     driven = [a.joint for a in robot.actuators if a.kind == "torque"]
     for key in ("torque_rate_max", "safe_stop_kd"):
         values: dict[str, float] = getattr(safety, key)
-        _check_keys(f"safety.{key}", values, driven)
+        check_keys(f"safety.{key}", values, driven)
         for name, value in values.items():
             allowed = value > 0 if key == "torque_rate_max" else value >= 0
             words = "more than 0" if key == "torque_rate_max" else "at least 0"
@@ -394,14 +222,14 @@ def _check_safety(manifest: Manifest) -> None:
 def _check_joint_limits(manifest: Manifest) -> None:
     safety, joints = manifest.safety, {j.name: j for j in manifest.robot.joints}
     seen = [e for s in manifest.signals if s.kind == "joint_velocity" for e in s.elements]
-    _check_keys("safety.joint_velocity_max", safety.joint_velocity_max, seen)
+    check_keys("safety.joint_velocity_max", safety.joint_velocity_max, seen)
     for name, limit in safety.joint_velocity_max.items():
         most, field = joints[name].max_velocity, f"safety.joint_velocity_max.{name}"
         expect(0 < limit <= most, field, f"a value in (0, {most}]", limit)
     placed = {e for s in manifest.signals if s.kind == "joint_position" for e in s.elements}
     limited = [n for n in placed if None not in (joints[n].lower, joints[n].upper)]
     found = set(safety.joint_position)
-    _check_keys("safety.joint_position", found, {*limited, *(found & placed)})
+    check_keys("safety.joint_position", found, {*limited, *(found & placed)})
     for name, (low, high) in safety.joint_position.items():
         lower, upper = joints[name].lower, joints[name].upper
         inside = (lower is None or low >= lower) and (upper is None or high <= upper)
@@ -441,8 +269,8 @@ _CHECKS = (
     _check_files,
     _check_robot,
     _check_timing,
-    _check_signals,
-    _check_observation,
+    check_signals,
+    check_observation,
     _check_network,
     _check_action,
     _check_safety,

@@ -12,7 +12,7 @@ import math
 import types
 import typing
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from simreal.errors import BundleError, SimrealError, nearest
@@ -251,3 +251,54 @@ def _choices(allowed: tuple[Any, ...], value: Any) -> str:
     listing = " or ".join(repr(a) for a in allowed)
     hint = nearest(value[:_SHOWN], allowed) if isinstance(value, str) else ""
     return f"{listing}{' (' + hint.strip() + ')' if hint else ''}"
+
+
+def check_unique(field: str, names: Iterable[str]) -> None:
+    """Refuse names that are empty or doubled.
+
+    Args:
+        field: For the message.
+        names: The names.
+
+    Raises:
+        BundleError: One is; it is named.
+    """
+    seen: set[str] = set()
+    for name in names:
+        expect(name != "", field, "names that are not empty", name)
+        expect(name not in seen, field, "every name once", name)
+        seen.add(name)
+
+
+def check_known(field: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not known, and suggest the nearest one.
+
+    Args:
+        field: For the message.
+        name: The name.
+        known: The known ones.
+
+    Raises:
+        BundleError: It is unknown.
+    """
+    known = list(known)
+    if name not in known:
+        raise mismatch(field, "a known name", f"{describe(name)}.{nearest(name, known)}")
+
+
+def check_keys(field: str, found: Iterable[str], expected: Iterable[str]) -> None:
+    """Refuse a table whose keys are not the expected ones.
+
+    Args:
+        field: For the message.
+        found: Its keys.
+        expected: The expected ones.
+
+    Raises:
+        BundleError: A key is too much or missing; it is named.
+    """
+    found, expected = set(found), set(expected)
+    for name in sorted(found - expected):
+        raise mismatch(field, f"only {sorted(expected)}", describe(name))
+    for name in sorted(expected - found):
+        raise mismatch(field, f"a value for {describe(name)}", "none")

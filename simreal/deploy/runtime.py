@@ -12,11 +12,11 @@ from itertools import pairwise
 import numpy as np
 
 from simreal.deploy.bundle import Bundle
-from simreal.deploy.consistency import build_pipeline
 from simreal.deploy.contents import Layer, Lstm, Normalizer
 from simreal.deploy.manifest import Manifest
 from simreal.deploy.one_row import ROW, of_one_row
 from simreal.deploy.policy import Policy, PolicyBase, entry_names, idle_command
+from simreal.deploy.sensing import build_pipeline
 
 __all__ = ["NumpyPolicy", "Policy"]
 

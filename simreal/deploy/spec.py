@@ -14,7 +14,6 @@ import numpy as np
 from simreal.core.action import ActionTerm
 from simreal.core.observation import LAST_ACTION, Term
 from simreal.core.robot import Joint, Robot
-from simreal.deploy.consistency import joint_unit, unit_of
 from simreal.deploy.contents import Golden, Layer, Lstm, Normalizer
 from simreal.deploy.decode import Words, expect
 from simreal.deploy.manifest import (
@@ -40,6 +39,7 @@ from simreal.deploy.manifest import (
     Timing,
     TrainedLatency,
 )
+from simreal.deploy.sensing import joint_unit, unit_of
 from simreal.errors import BundleError
 
 WEIGHTS_FILE = "weights.safetensors"
