@@ -88,11 +88,14 @@ def _options(words: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="fuse the tensor operations with torch.compile: in training, and as one more arm",
     )
+    parser.add_argument("--tf32", action="store_true", help="matrix products in TF32, in all arms")
     parser.add_argument("--learn-steps", type=int, default=20_000_000, help="for `learning`")
     parser.add_argument("--output", type=Path, default=None, help="where the JSON goes")
     options = parser.parse_args(words)
     if options.device != "cpu" and not torch.cuda.is_available():
         parser.error(f"--device {options.device}: torch sees no CUDA device; rehearse with cpu")
+    if options.tf32:
+        torch.set_float32_matmul_precision("high")
     return options
 
 

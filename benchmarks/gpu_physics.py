@@ -44,6 +44,14 @@ ROBOTS: dict[str, tuple[Callable[[], Robot], Callable[[], Task]]] = {
 """Robot and task of every benchmark, by name."""
 
 
+ROOM: dict[str, dict[str, int]] = {
+    "hopper": {"nconmax": 5, "njmax": 24},
+    "ant": {"nconmax": 8, "njmax": 64},
+}
+"""Room for contacts and rows in all arms, from measured peaks; by default it is the most there can
+be, which the solver pays for."""
+
+
 def build(
     robot: str,
     worlds: int,
@@ -72,7 +80,7 @@ def build(
         name=f"{robot} on {device}",
         engine="warp",
         randomization=randomization or Randomization(),
-        options={"device": device, "deterministic": exact},
+        options={"device": device, "deterministic": exact, **ROOM.get(robot, {})},
     )
     compiler = torch.compile if compiled else None
     env = TensorVecEnv(

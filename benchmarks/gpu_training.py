@@ -25,9 +25,10 @@ from simreal.learning.callbacks import NormalizerUpdate
 from simreal.learning.device_env import DeviceVecEnv
 from simreal.learning.vec_env import SB3VecEnv
 
-OURS, THEIRS, CORES = (
+OURS, THEIRS, THEIRS_COMPILED, CORES = (
     "TorchPPO on the device",
     "rsl_rl on the device",
+    "rsl_rl on the device, networks compiled",
     "TorchPPO, MuJoCo on all cores",
 )
 _GOALS = {"ant": 1.0, "hopper": 1.5}
@@ -112,7 +113,17 @@ def training_arms(
     if importlib.util.find_spec("rsl_rl") is None:
         left_out[THEIRS] = "the package rsl-rl-lib is not installed"
     else:
-        arms.insert(1, _theirs(robot, worlds, device, iterations, compiled))
+        modes = {THEIRS: None, THEIRS_COMPILED: "default"} if compiled else {THEIRS: None}
+        arms[1:1] = [
+            _theirs(
+                name,
+                build(robot, worlds, device, randomization=_DRAWN, compiled=compiled),
+                device,
+                iterations,
+                mode,
+            )
+            for name, mode in modes.items()
+        ]
     extra = {"left_out": left_out, "hyperparameters": vars_of(settings(worlds))}
     return arms, extra
 
@@ -128,6 +139,12 @@ def training_ratios(robot: str, arms: list[Arm]) -> list[Ratio]:
     goal = _GOALS.get(robot)
     pairs = [
         Ratio(name="rsl_rl / TorchPPO: speed-up", top=THEIRS, bottom=OURS, at_least=goal),
+        Ratio(
+            name="rsl_rl compiled / TorchPPO: speed-up",
+            top=THEIRS_COMPILED,
+            bottom=OURS,
+            at_least=goal,
+        ),
         Ratio(name="worlds on all cores / on the device: speed-up", top=CORES, bottom=OURS),
     ]
     return [ratio for ratio in pairs if ratio.top in names]
@@ -160,20 +177,21 @@ def _torch_ppo(
     return Arm(name, run, note=note, close=env.close)
 
 
-def _theirs(robot: str, worlds: int, device: str, iterations: int, compiled: bool) -> Arm:
+def _theirs(name: str, env: TensorVecEnv, device: str, iterations: int, mode: str | None) -> Arm:
     from rsl_rl.runners import OnPolicyRunner
 
-    env = build(robot, worlds, device, randomization=_DRAWN, compiled=compiled)
+    config = _rsl_config() | {"torch_compile_mode": mode}
     with contextlib.redirect_stdout(io.StringIO()):
-        runner = OnPolicyRunner(_RslWorlds(env), _rsl_config(), log_dir=None, device=device)
+        runner = OnPolicyRunner(_RslWorlds(env), config, log_dir=None, device=device)
 
     def run() -> float:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints a table per iteration
             runner.learn(iterations)
         _wait(device)
-        return iterations * worlds * _ROLLOUT
+        return iterations * env.num_worlds * _ROLLOUT
 
-    return Arm(THEIRS, run, note="log_dir=None, check_for_nan=False", close=env.close)
+    note = f"log_dir=None, check_for_nan=False, torch_compile_mode={mode}"
+    return Arm(name, run, note=note, close=env.close)
 
 
 def _rsl_config() -> dict[str, Any]:
