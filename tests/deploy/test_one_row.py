@@ -1,7 +1,7 @@
 """From one row come the same bits as from one signal after the other, in fewer operations."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simreal.core.observation import ObservationPipeline, Op, Term
@@ -39,6 +39,7 @@ def terms(draw: st.DrawFn) -> tuple[Term, ...]:
     return tuple(found)
 
 
+@settings(deadline=None)
 @given(terms(), st.integers(1, 4), st.integers(0, 1000))
 def test_every_bit_is_the_same(found: tuple[Term, ...], steps: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

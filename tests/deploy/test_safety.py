@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simreal.core.robot import Robot
@@ -201,6 +201,7 @@ def test_a_limit_that_is_not_a_number_lets_nothing_through(value: float, bench: 
     assert "expected finite numbers" in problem
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -231,6 +232,7 @@ def test_no_command_leaves_the_limits(steps: list[tuple[float, ...]], share: flo
 NUMBERS = (math.nan, math.inf, -math.inf, 1e155, 0.0, -0.0, 6.0, -6.0, 2.85, 9.0)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
