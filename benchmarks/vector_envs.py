@@ -4,7 +4,7 @@ PyBullet hopper: worker processes over shared memory, one batch and two halves i
 `SubprocVecEnv` and `AsyncVectorEnv`, each on `pybullet_envs_gymnasium` and on this kit's own single
 environment. MuJoCo half cheetah: the batch against `AsyncVectorEnv` on Gymnasium's own. All arms of
 a pair get the same uniform random actions, and resets count: the hopper falls after about twenty
-steps of them. Last, the engine alone on one and on two workers.
+steps of them. Last, the engine alone in one process and in two.
 
     python benchmarks/vector_envs.py            # 8 and 32 environments, workers, memory
     python benchmarks/vector_envs.py --only 8
@@ -92,7 +92,14 @@ def bullet_arms(count: int, num_steps: int) -> tuple[list[Arm], list[Ratio]]:
             title = f"{count} x {BULLET}, {kind}, {name}"
             arms.append(make(title, env_id, count, num_steps))
             ratios.append(Ratio(name=title, top=title, bottom=ours, at_least=goal))
-    arms.append(batch(ours, bullet_env(count, NUM_CORES), num_steps, f"{NUM_CORES} workers"))
+    arms.append(
+        batch(
+            ours,
+            bullet_env(count, NUM_CORES),
+            num_steps,
+            f"{NUM_CORES} workers, this one among them",
+        )
+    )
     arms.append(halves(parts, count, num_steps))
     ratios.append(Ratio(name=f"{count} x {BULLET}, one batch / halves", top=ours, bottom=parts))
     return arms, ratios
@@ -116,30 +123,40 @@ def mujoco_arms(count: int, num_steps: int) -> tuple[list[Arm], list[Ratio]]:
 
 
 def worker_arms(count: int, num_steps: int) -> tuple[list[Arm], list[Ratio]]:
-    """Build the same hoppers in this process, on one and on two workers.
+    """Build the same hoppers in this process, in two, and on one and two others.
 
-    The engines alone are stepped, with the parent waiting for them: nothing observes or resets.
+    The engines alone are stepped: nothing observes or resets. With two workers this process is one
+    of them; on one and two others it waits.
 
     Args:
         count: Environments.
         num_steps: Environment steps of a round.
     """
     from simreal.engines import make_engine
-    from simreal.engines.workers import WorkerEngine
+    from simreal.engines.process_workers import ProcessWorkers
 
     with_spec = bullet_env(1, 1)
     spec = replace(with_spec.engine.spec, num_worlds=count)
     with_spec.close()
-    engines = [WorkerEngine("pybullet", spec, 1), WorkerEngine("pybullet", spec, 2)]
-    engines.append(make_engine("pybullet", spec))
+    workers: dict[str, int | ProcessWorkers] = {
+        "in process": 1,
+        "2 workers": ProcessWorkers(count=2, joins=True),
+        "1 other process": ProcessWorkers(count=1, joins=False),
+        "2 other processes": ProcessWorkers(count=2, joins=False),
+    }
     commands = np.zeros((spec.ticks, count, spec.robot.num_actuators))
-    kinds = ("1 worker", "2 workers", "in process")
-    titles = [f"{count} x {BULLET}, engine alone, {kind}" for kind in kinds]
     arms = []
-    for title, engine in zip(titles, engines, strict=True):
+    for kind, chosen in workers.items():
+        engine = make_engine("pybullet", spec, workers=chosen)
+        title = f"{count} x {BULLET}, engine alone, {kind}"
         arms.append(Arm(title, engine_loop(engine, commands, num_steps), "", engine.close))
-    name = f"{count} x {BULLET}, two workers against one"
-    return arms, [Ratio(name=name, top=titles[0], bottom=titles[1], at_least=1.7)]
+    alone, two, other, others = [arm.name for arm in arms]
+    names = ("two workers against none", "two other processes against one")
+    ratios = [
+        Ratio(name=f"{count} x {BULLET}, {name}", top=top, bottom=bottom, at_least=1.7)
+        for name, top, bottom in zip(names, (alone, other), (two, others), strict=True)
+    ]
+    return arms, ratios
 
 
 def engine_loop(engine: Engine, commands: np.ndarray, num_steps: int) -> Callable[[], float]:
