@@ -7,7 +7,8 @@ raises `ArithmeticError` or `ValueError`, and the caller asks numpy.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from simreal.core.tracing import Graph, Node, Scalar, Untraceable
@@ -49,6 +50,10 @@ _MATH = {
     **{name: name for name in ("sqrt", "exp", "expm1", "log", "log1p", "hypot")},
     **{name: name for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
 }
+_TWICE = ("logical_and", "logical_or", "where", "sign")
+_INLINE = frozenset([*_MATH, *_SHAPES]) - frozenset(_TWICE)
+"""Operations that take every operand, and write it once."""
+_LONGEST = 400  # characters, far from as deep as Python's parser goes
 _NAMES = {name: getattr(math, name) for name in (*_MATH.values(), "floor", "inf", "nan")}
 
 
@@ -69,8 +74,7 @@ def compile_rows(
     Raises:
         Untraceable: The graph holds an operation without scalar code.
     """
-    needed = _reachable([*outputs, finite])
-    lines = [f"{_text(node)} = {_code(node)}" for node in graph.nodes if node.index in needed]
+    lines = _lines(graph, [*outputs, finite])
     if isinstance(finite, Node):
         lines.append(f"if {_text(finite)} - {_text(finite)}: raise ArithmeticError('not finite')")
     values = "".join(f"{_text(value)}, " for value in outputs)
@@ -107,15 +111,41 @@ def _reachable(outputs: Sequence[Scalar]) -> set[int]:
     return found
 
 
+def _lines(graph: Graph, outputs: Sequence[Scalar]) -> list[str]:
+    """Return one assignment per operation, but for those that only one other operation uses.
+
+    They stand inside the other one, since to name a number costs as much as to add it; unless the
+    other one may leave an operand out, or writes it twice.
+    """
+    needed = _reachable(outputs)
+    nodes = [node for node in graph.nodes if node.index in needed]
+    operands = [a.index for node in nodes for a in node.args if isinstance(a, Node)]
+    uses = Counter([*operands, *(value.index for value in outputs if isinstance(value, Node))])
+    takers = {a.index: node for node in nodes for a in node.args if isinstance(a, Node)}
+    inside: dict[int, str] = {}
+    lines = []
+    for node in nodes:
+        code, taker = _code(node, inside), takers.get(node.index)
+        alone = uses[node.index] == 1 and taker is not None and taker.kind in _INLINE
+        if alone and len(code) < _LONGEST:
+            inside[node.index] = f"({code})"
+        else:
+            lines.append(f"t{node.index} = {code}")
+    return lines
+
+
 def _text(value: Scalar) -> str:
     return f"t{value.index}" if isinstance(value, Node) else f"({value!r})"
 
 
-def _code(node: Node) -> str:
+def _code(node: Node, inside: Mapping[int, str]) -> str:
     if node.kind == "input":
         vector, column = node.args
         return f"{vector}[{column}]"
-    texts = [_text(arg) for arg in node.args]
+    texts = [
+        inside[arg.index] if isinstance(arg, Node) and arg.index in inside else _text(arg)
+        for arg in node.args
+    ]
     if node.kind in ("maximum", "minimum"):
         return _extreme("<" if node.kind == "maximum" else ">", node.args, texts)
     if node.kind in _MATH:

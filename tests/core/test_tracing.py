@@ -137,3 +137,20 @@ def test_a_result_that_is_not_finite_is_told() -> None:
     assert rows([[1.0, 0.0]]) == [(1e300,)]
     with pytest.raises(ArithmeticError):
         rows([[1e300, 0.0]])
+
+
+def test_what_a_branch_leaves_out_still_raises_as_where_every_operation_has_a_name() -> None:
+    rows = compiled(lambda x: TRACING.where(x[:, 0] > 0, 1.0 / x[:, 1], x[:, 1]), 2)
+    assert rows([[1.0, 4.0]]) == [(0.25,)]
+    with pytest.raises(ZeroDivisionError):
+        rows([[-1.0, 0.0]])  # numpy evaluates both sides, so numpy is asked
+
+
+def test_long_chains_of_operations_compile() -> None:
+    def chain(x: Any) -> Any:
+        total = x[:, 0]
+        for _ in range(500):
+            total = total * 1.5 - 0.25
+        return total
+
+    assert compiled(chain, 1)([[0.5]]) == [(0.5,)]  # 0.5 stays where it is
