@@ -15,6 +15,7 @@ from simreal.errors import SimrealError
 from simreal_envs.robots import double_pendulum
 
 _AGREE, _STEPS = 1e-5, 100
+_TWO_BITS_OF_PROGRESS = 2.02 * 2**-14 / 0.0165
 _HELD, _FAILED, _NOT_RUN = "held", "FAILED", "not run"
 MASSES = masses("reset")
 """Randomization of the checks."""
@@ -120,16 +121,22 @@ def _graphs(robot: str, device: str, worlds: int) -> tuple[bool | None, str]:
     if device == "cpu":
         return None, "tensor operations are captured on a GPU alone"
     found = []
-    for graphs in (True, False):
-        # Contacts add forces in any order otherwise, and a fall doubles a last bit ten times.
+    # Twice without graphs: MuJoCo Warp itself differs in last bits from run to run where contacts
+    # are solved and constants derived, also in its deterministic mode.
+    for graphs in (True, False, False):
         env = build(robot, worlds, device, randomization=MASSES, graphs=graphs, exact=True)
         actions = torch.linspace(-1.0, 1.0, worlds, device=env.device)[:, None]
         for _ in range(20):
             result = env.step(actions.expand(-1, env.action_map.dim))
-        found.append([part.clone() for part in result])
+        found.append([part.float().clone() for part in result])
         env.close()
-    worst = max(float((a.float() - b.float()).abs().max()) for a, b in zip(*found, strict=True))
-    return worst < 1e-3, f"largest difference {worst:.2g} after 20 steps"
+    graphs_off, again_off = (
+        max(float((a - b).abs().max()) for a, b in zip(found[i], found[j], strict=True))
+        for i, j in ((0, 1), (1, 2))
+    )
+    # A reward is the progress to a target 1 km away over 16.5 ms: one bit of float32 is 0.0037.
+    held = graphs_off <= max(2.0 * again_off, _TWO_BITS_OF_PROGRESS)
+    return held, f"{graphs_off:.2g} after 20 steps; {again_off:.2g} between two runs without graphs"
 
 
 def _no_waiting(robot: str, device: str, worlds: int) -> tuple[bool | None, str]:
