@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -62,6 +63,10 @@ def run_audit(robot: Robot, engine_name: str, console: Console) -> int:
     return 1 if at_fault else 0
 
 
+# What a sentence and a number need, so that neither breaks in the middle.
+_WIDTHS = {"verdict": 20, "nominal": 8, "changed": 8}
+
+
 def audit_table(rows: Sequence[AuditRow], title: str) -> Table:
     """Lay the findings out as a table.
 
@@ -69,12 +74,15 @@ def audit_table(rows: Sequence[AuditRow], title: str) -> Table:
         rows: The findings.
         title: Title of the table.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("parameter", "unit", "nominal", "changed", "effect", "motion", "verdict"):
         right = column in ("nominal", "changed", "effect", "motion")
-        whole = column == "parameter"
         table.add_column(
-            column, justify="right" if right else "left", overflow="fold", no_wrap=whole
+            column,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=column == "parameter",
+            min_width=_WIDTHS.get(column),
         )
     for row in rows:
         style = "green" if row.verdict == ACTS else "dim" if row.passed else "bold red"

@@ -1,6 +1,7 @@
 """Where runs write, and what they tell a person while they run."""
 
 import json
+import os
 import sys
 import time
 from datetime import datetime
@@ -14,7 +15,21 @@ from simreal.config import Composed, resolved_yaml
 from simreal.errors import ConfigError
 from simreal.evaluation.atomic_file import write_atomic
 
-CONSOLE = Console(highlight=False, soft_wrap=True)
+_FILE_WIDTH = 120
+
+
+def width_for(terminal: bool) -> int | None:
+    """Return how wide output is: None for the terminal's own width, or that `COLUMNS` names.
+
+    Rich takes 80 for files and pipes, in which tables of names and sentences break within words.
+
+    Args:
+        terminal: Whether a terminal shows it.
+    """
+    return None if terminal or "COLUMNS" in os.environ else _FILE_WIDTH
+
+
+CONSOLE = Console(highlight=False, soft_wrap=True, width=width_for(sys.stdout.isatty()))
 RUN_FILE = "run.json"
 
 _PLAIN_EVERY_S = 10.0

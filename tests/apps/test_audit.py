@@ -1,6 +1,9 @@
 """`simreal audit` prints one row per parameter, and its exit code says whether all is well."""
 
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -51,6 +54,17 @@ def test_the_verb_audits_a_robot_by_name(capfd: pytest.CaptureFixture[str]) -> N
     text = capfd.readouterr().out
     assert "joint_friction.shoulder" in text
     assert "acts" in text
+
+
+def test_a_piped_table_keeps_numbers_and_words_whole() -> None:
+    pytest.importorskip("mujoco")
+    words = [sys.executable, "-m", "simreal", "audit", "robot=simple_pendulum", "engine=mujoco"]
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True, timeout=120)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["gravity", "m/s^2", "9.81", "4.905"] in [row[:4] for row in rows]
+    assert max(len(line.rstrip()) for line in done.stdout.splitlines()) <= 120
+    assert any(row[-1:] == ["acts"] for row in rows)
 
 
 def test_the_verb_audits_on_warp(capfd: pytest.CaptureFixture[str]) -> None:
