@@ -135,6 +135,7 @@ class Plausibility:
             self._first = False
             joint[:] = fresh
             change.fill(0.0)
+            self._ring[0], self._ring_s[0] = self._pos.value, 0.0
         else:
             np.equal(fresh, joint, self._equal)
             np.subtract(fresh, joint, change)

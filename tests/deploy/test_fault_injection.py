@@ -272,6 +272,23 @@ def test_a_frozen_velocity_is_seen_by_the_way_that_it_claims(
     assert fake.damped_at(AT) - AT <= 6 * PERIOD
 
 
+def test_a_position_that_flickers_at_rest_has_no_frozen_velocity(
+    bundle: Bundle, fake: FakeRobot
+) -> None:
+    """From the first sample on: what it has moved by since then is counted from there."""
+
+    def flicker(values: dict[str, Any]) -> None:
+        values["joint_pos"] += 1e-4 * (fake.seq % 2)
+        values["joint_vel"][:] = 0.0
+
+    fake.sense = lambda signals: changed(signals, flicker)
+    controller = make_controller(bundle, fake)
+    for _ in range(2):
+        controller.arm()
+        controller.hold()
+        assert controller.run(10 * PERIOD).fault is None
+
+
 def test_dropped_repeated_and_reordered_samples_are_borne_and_counted(
     bundle: Bundle, fake: FakeRobot
 ) -> None:
