@@ -86,6 +86,9 @@ class PackedSignals(Mapping[str, np.ndarray]):
         Args:
             layout: Signal and element names, in the order of the row.
             packed: The row (S), float64; what is written there later is seen here.
+
+        Raises:
+            SignalError: The row is of another size than its signals together.
         """
         self.layout, self.packed = layout, packed
         self.rows: dict[str, np.ndarray] = {}
@@ -93,6 +96,8 @@ class PackedSignals(Mapping[str, np.ndarray]):
         for name, names in layout:
             self.rows[name] = packed[at : at + len(names)]
             at += len(names)
+        if packed.shape != (at,):
+            raise SignalError(f"row of signals: expected shape ({at},), found {packed.shape}")
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a signal (k,)."""

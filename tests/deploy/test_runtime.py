@@ -147,6 +147,14 @@ def test_a_row_is_taken_as_its_signals_are(bundle: Bundle) -> None:
         np.testing.assert_allclose(commands[1], bundle.golden.command[step], atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1,), (5,), (7,), (1, 6)])
+def test_a_row_of_another_size_is_refused(shape: tuple[int, ...], bundle: Bundle) -> None:
+    """One number would be taken for all, and the last of too few for those that are missing."""
+    layout = tuple(NumpyPolicy(bundle).elements.items())
+    with pytest.raises(SignalError, match=r"row of signals: expected shape \(6,\), found"):
+        PackedSignals(layout, np.zeros(shape))
+
+
 @pytest.mark.parametrize(
     "names",
     [
