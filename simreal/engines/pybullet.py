@@ -18,6 +18,7 @@ from simreal.core.params import DynamicsParams, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
 from simreal.engines.base import Capability, Engine, EngineSpec
+from simreal.engines.memory import give_back_memory
 from simreal.engines.pybullet_camera import take_picture
 from simreal.engines.pybullet_drive import Drive
 from simreal.engines.pybullet_params import ParamTable, capability
@@ -210,12 +211,13 @@ class PyBulletEngine(Engine):
         return take_picture(self._portrait_of(world), target, width, height)
 
     def close(self) -> None:
-        """Free every client. Safe to call twice."""
+        """Free every client, and their memory. Safe to call twice."""
         while self._worlds:
             self._worlds.pop().close()
         if self._portrait is not None:
             self._portrait.close()
             self._portrait = None
+        give_back_memory()
 
     def _build(self) -> None:
         options = {**_OPTIONS, **self.spec.options}

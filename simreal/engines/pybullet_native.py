@@ -17,6 +17,7 @@ from simreal.core.params import DynamicsParams, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
 from simreal.engines.base import Capability, Engine, EngineSpec
+from simreal.engines.memory import give_back_memory
 from simreal.engines.pybullet_camera import take_picture
 from simreal.engines.pybullet_native_world import NativeWorld
 from simreal.engines.pybullet_params import ParamTable, capability
@@ -210,9 +211,10 @@ class NativePyBulletEngine(Engine):
         return take_picture(bullet, center, width, height)
 
     def close(self) -> None:
-        """Free every client. Safe to call twice."""
+        """Free every client, and their memory. Safe to call twice."""
         while self._worlds:
             self._worlds.pop().close()
+        give_back_memory()
 
     def _build(self) -> None:
         model = self.robot.native_for(self.name)
