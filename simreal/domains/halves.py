@@ -1,7 +1,8 @@
 """A batch in two halves, so that the policy works on one while workers step the other.
 
 Each half is a `SimVecEnv` with worker processes of its own. Worlds are numbered through, so they
-meet the same random numbers as in one batch.
+meet the same random numbers as in one batch. It pays where there is a processor for every process;
+where there is not, one batch is faster, since there this process steps a share of the worlds.
 """
 
 from collections.abc import Callable, Iterator
