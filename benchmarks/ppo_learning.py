@@ -1,9 +1,9 @@
 """Measure that TorchPPO learns what Stable-Baselines3's PPO learns: pendubot, paired seeds.
 
-Both arms train with the settings of `algo=ppo` in the source domain, as long as `simreal train` does
-by default, with the same worlds and the same seed, and are measured on the same held-out episodes
-after the last step. The figure is the difference of the final returns, as a share of SB3's mean,
-with its paired 95 % interval over seeds.
+Both arms train with the settings of `algo=ppo` in the source domain, as long as `simreal train`
+does by default, with the same worlds and the same seed, and are measured on the same held-out
+episodes after the last step. The figure is the difference of the final returns, as a share of
+SB3's mean, with its paired 95 % interval over seeds.
 
 Finished trainings are kept in the results file and their folders; run the same command again to go
 on, also after a kill.
