@@ -158,11 +158,12 @@ class ParentBell:
         words[_KIND] = kind
         self._count += 1
         self.message = b""
-        if message:
-            self.pipe.send_bytes(message)
         words[_ORDER] = self._count
         _fence()
-        if not message and (words[_ASLEEP] or not _SPINS):
+        # After the counter, because whoever is woken by it looks there.
+        if message:
+            self.pipe.send_bytes(message)
+        elif words[_ASLEEP] or not _SPINS:
             _ring(self._workers, self.pipe)
 
     @property

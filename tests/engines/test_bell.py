@@ -34,7 +34,7 @@ class Ends:
                 if message == b"slow":
                     time.sleep(0.05)  # longer than anybody spins
                 self.worker.answer(DONE if kind == STEP else b"r" + message)
-        except EOFError:
+        except (EOFError, ConnectionError):  # the other end closed, with bytes unread or without
             self.there.close()
 
     def close(self) -> None:
@@ -42,6 +42,34 @@ class Ends:
         self.thread.join(5.0)
         self.parent.close()
         assert not self.thread.is_alive()
+
+
+def test_a_call_whose_message_is_read_at_once_is_not_slept_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Nobody looks again by himself here, so who reads a message too early sleeps for good.
+    monkeypatch.setattr(bell, "_LOOK_AGAIN_MS", 10_000)
+    ends, was_read = Ends(), threading.Event()
+    read, send = ends.worker._read, ends.parent.pipe.send_bytes
+
+    def read_and_say_so(message: bytes) -> bytes:
+        found = read(message)
+        was_read.set()
+        return found
+
+    def send_and_let_it_be_read(message: bytes) -> None:
+        was_read.clear()
+        send(message)
+        assert was_read.wait(5.0)
+
+    monkeypatch.setattr(ends.worker, "_read", read_and_say_so)
+    monkeypatch.setattr(ends.parent.pipe, "send_bytes", send_and_let_it_be_read)
+    for i in range(20):
+        ends.parent.order(CALL, b"%d" % i)
+        assert wait([ends.parent], 5.0) == []
+        assert ends.parent.finish() == b"r%d" % i
+    monkeypatch.undo()
+    ends.close()
 
 
 @pytest.mark.parametrize("rings", [True, False])
