@@ -92,10 +92,39 @@ def test_the_mean_of_the_parts_by_hand() -> None:
     task = tasks.HopperBullet()
     parts = 1.25 + 1.05 + 0.825 + 0.6 + 0.35 + 0.1 + 0.1
     state = view(task, [0.0, 0.0, math.pi / 2, 0.0, 0.0, 0.0])
-    assert task.gait.distance(NUMPY, state)[0] == pytest.approx(1000 - parts / 11, abs=1e-6)
+    assert task.gait.to_go(NUMPY, state)[0] == pytest.approx(-parts / 11, abs=1e-8)
     # A step of 1.1 m forward moves all but the ground.
     state = view(task, [1.1, 0.0, math.pi / 2, 0.0, 0.0, 0.0])
-    assert task.gait.distance(NUMPY, state)[0] == pytest.approx(1000 - parts / 11 - 1.0, abs=1e-6)
+    assert task.gait.to_go(NUMPY, state)[0] == pytest.approx(-parts / 11 - 1.0, abs=1e-8)
+
+
+def test_progress_is_as_exact_in_single_precision_as_where_the_robot_stands() -> None:
+    for task, size in ((tasks.HopperBullet(), 6), (tasks.AntBullet(), 8)):
+        found = {}
+        for dtype in (np.float64, np.float32):
+            places = []
+            for forward in (1.0, 1.0165):
+                state = view(task, [0.0] * size)
+                state.joint_pos = state.joint_pos.astype(dtype)
+                state.joint_vel = state.joint_vel.astype(dtype)
+                if size == 6:
+                    state.joint_pos[0, 0] = forward
+                else:
+                    state.root_pose = np.array([[forward, 0.3, 0.75, 1, 0, 0, 0]], dtype=dtype)
+                    state.root_vel = np.zeros((1, 6), dtype=dtype)
+                places.append(task.gait.to_go(NUMPY, state)[0])
+            assert places[0].dtype == dtype
+            found[dtype] = (places[0] - places[1]) / 0.0165
+        # One bit of a distance of 1 km is 0.0037; of a place about 1 m away, 7e-6.
+        assert found[np.float32] == pytest.approx(found[np.float64], abs=3e-5)
+
+
+def test_beyond_the_target_the_way_grows_again() -> None:
+    task = tasks.HopperBullet()
+    before, beyond = (view(task, [x, 0.0, 0.0, 0.0, 0.0, 0.0]) for x in (1090.0, 1210.0))
+    # The mean of the parts is at 10 / 11 of that, and a little to the side.
+    gained = task.gait.to_go(NUMPY, before)[0] - task.gait.to_go(NUMPY, beyond)[0]
+    assert gained == pytest.approx(2000 - 2300 * 10 / 11, abs=0.2)
 
 
 def test_rewards_by_hand() -> None:
@@ -154,11 +183,11 @@ def test_the_mean_of_the_ants_parts_by_hand() -> None:
     state = view(task, [0.0] * 8)
     state.root_pose = np.array([[2.2, 0.0, 0.75, 1.0, 0.0, 0.0, 0.0]])
     state.root_vel = np.zeros((1, 6))
-    assert task.gait.distance(NUMPY, state)[0] == pytest.approx(1000 - 2.1, abs=1e-6)
+    assert task.gait.to_go(NUMPY, state)[0] == pytest.approx(-2.1, abs=1e-9)
     state.joint_pos[0, 2] = math.pi / 2
     sideways = -2 * (0.1 + 2 * 0.2 + 0.2) / 22
-    expected = math.hypot(1000 - 2.1, sideways)
-    assert task.gait.distance(NUMPY, state)[0] == pytest.approx(expected, abs=1e-6)
+    expected = math.hypot(1000 - 2.1, sideways) - 1000
+    assert task.gait.to_go(NUMPY, state)[0] == pytest.approx(expected, abs=1e-9)
     bearing = float(task.derive(NUMPY, state)["bearing"][0, 0])
     assert bearing == pytest.approx(math.atan2(-sideways, 1000 - 2.1), abs=1e-9)
 

@@ -154,7 +154,7 @@ class BulletLocomotion(Task):
     ) -> tuple[Array, ...]:
         """Return the five terms of the class description."""
         stance = self.gait.stance(xp, current)
-        gained = self.gait.distance(xp, previous) - stance.distance
+        gained = self.gait.to_go(xp, previous) - stance.to_go
         up = self.alive(xp, stance, previous.contact)
         place = current.joint_pos[:, self._first :] * self._row(xp, current, self._scale)
         place = place + self._row(xp, current, self._shift)

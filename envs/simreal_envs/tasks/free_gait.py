@@ -48,16 +48,18 @@ class FreeGait:
         self._placed: dict[tuple[int, Any, str], dict[str, Array]] = {}
         self.rest_height = robot.base_height
 
-    def distance(self, xp: Any, state: StateView) -> Array:
-        """Return the distance from the mean of the parts to the target (N,) [m]."""
+    def to_go(self, xp: Any, state: StateView) -> Array:
+        """Return the distance from the mean of the parts to the target, less `TARGET_X` (N,)."""
         forward, sideways = self._mean(xp, state)
-        return xp.sqrt((TARGET_X - forward) ** 2 + sideways**2)
+        distance = xp.sqrt((TARGET_X - forward) ** 2 + sideways**2)
+        # The difference of the squares over the sum, in which nothing cancels.
+        return (sideways**2 - forward * (2.0 * TARGET_X - forward)) / (distance + TARGET_X)
 
     def stance(self, xp: Any, state: StateView) -> Stance:
         """Return what the reward needs."""
         pose = state.root_pose
         sin_pitch = 2.0 * (pose[:, 3] * pose[:, 5] - pose[:, 4] * pose[:, 6])
-        return Stance(self.distance(xp, state), pose[:, 2], sin_pitch)
+        return Stance(self.to_go(xp, state), pose[:, 2], sin_pitch)
 
     def signals(self, xp: Any, state: StateView) -> dict[str, Array]:
         """Return the raw signals of the torso."""

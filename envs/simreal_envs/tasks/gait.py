@@ -28,12 +28,14 @@ class Stance:
     """Hold what a task judges by, one number per world.
 
     Attributes:
-        distance: Horizontal distance from the mean of the parts to the target (N,) [m].
+        to_go: Horizontal distance from the mean of the parts to the target, less `TARGET_X` (N,)
+            [m]. The distance itself, a kilometer, would leave single precision 0.06 mm, which is
+            0.004 of the reward of one step.
         height: Height of the torso's center of mass (N,) [m].
         sin_pitch: Sine of the pitch of the torso (N,), as good as the angle within a quarter turn.
     """
 
-    distance: Array
+    to_go: Array
     height: Array
     sin_pitch: Array
 
@@ -44,8 +46,8 @@ class Gait(Protocol):
     rest_height: float
     """Height of the torso's center of mass at the start [m]."""
 
-    def distance(self, xp: Any, state: StateView) -> Array:
-        """Return the distance of `Stance` alone (N,) [m]."""
+    def to_go(self, xp: Any, state: StateView) -> Array:
+        """Return that of `Stance` alone (N,) [m]."""
 
     def stance(self, xp: Any, state: StateView) -> Stance:
         """Return what the reward needs."""
@@ -99,16 +101,16 @@ class PlanarGait:
         self._tick = tick_s
         self.rest_height = self._base + self._com_z
 
-    def distance(self, xp: Any, state: StateView) -> Array:
-        """Return the distance from the mean of the parts to the target (N,) [m]."""
+    def to_go(self, xp: Any, state: StateView) -> Array:
+        """Return the distance from the mean of the parts to the target, less `TARGET_X` (N,)."""
         old, sin, cos = self._old(xp, state)
-        return self._distance(xp, old, sin, cos)
+        return self._to_go(xp, old, sin, cos)
 
     def stance(self, xp: Any, state: StateView) -> Stance:
         """Return what the reward needs."""
         old, sin, cos = self._old(xp, state)
         return Stance(
-            self._distance(xp, old, sin, cos),
+            self._to_go(xp, old, sin, cos),
             self._height(old, sin[:, 0], cos[:, 0]),
             sin[:, 0],
         )
@@ -144,9 +146,10 @@ class PlanarGait:
         angle = old[:, 2:] @ self._constant(xp, old, "sums")
         return old, xp.sin(angle), xp.cos(angle)
 
-    def _distance(self, xp: Any, old: Array, sin: Array, cos: Array) -> Array:
+    def _to_go(self, xp: Any, old: Array, sin: Array, cos: Array) -> Array:
         mean = cos @ self._constant(xp, old, "cos") + sin @ self._constant(xp, old, "sin")
-        return xp.abs(TARGET_X - (mean + self._share * old[:, 0]))
+        place = mean + self._share * old[:, 0]
+        return xp.where(place > TARGET_X, place - 2.0 * TARGET_X, -place)
 
     def _height(self, old: Array, sin: Array, cos: Array) -> Array:
         return old[:, 1] + self._base + (cos * self._com_z - sin * self._com_x)
