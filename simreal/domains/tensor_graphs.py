@@ -22,6 +22,7 @@ WARM_UP_STEPS = 3
 AUTO = "auto"
 """Compile where `torch.compile` has what it needs: a CUDA device and Triton."""
 
+_UNFUSED = "write it with operations of `xp` alone, or set algo.fuse=false (compiler=None)"
 _REMEDY = (
     "a task's functions must not wait for the device (no .item(), no if on values, no boolean "
     "index). Mend that, or set graphs=False"
@@ -95,8 +96,8 @@ class Pieces:
             fuse: Whether the compiler may have it; not worth its time for a few copies.
 
         Raises:
-            EngineError: It cannot be captured, for instance because a task's function waits for
-                the device.
+            EngineError: It cannot be fused, or cannot be captured, for instance because a task's
+                function waits for the device.
         """
         if name in self._captured:
             self._captured[name].replay()
@@ -104,14 +105,30 @@ class Pieces:
         run = self._runs[name] = self._runs.get(name, 0) + 1
         # The first run is as it is: it makes the constants that a compiler is to find.
         if self._compiler is not None and fuse and run > 1:
-            if name not in self._compiled:
-                self._compiled[name] = self._compiler(body)
-            body = self._compiled[name]
+            body = self._fused(name, body)
         if not self.graphs or run <= WARM_UP_STEPS:
             body()
             return
         self._captured[name] = self._capture(name, body)
         self._captured[name].replay()
+
+    def _fused(self, name: str, body: Callable[[], Any]) -> Callable[[], Any]:
+        if name not in self._compiled:
+            assert self._compiler is not None
+            self._compiled[name] = self._compiler(body)
+        compiled = self._compiled[name]
+
+        def run() -> None:
+            try:
+                compiled()
+            except torch._dynamo.exc.TorchDynamoException as error:
+                line = " ".join(str(error).split("\n\n", 1)[0].split())
+                raise EngineError(
+                    f"piece '{name}' of {self._of} cannot be fused by torch.compile: {line}; "
+                    f"{_UNFUSED}"
+                ) from error
+
+        return run
 
     def _capture(self, name: str, body: Callable[[], Any]) -> Any:
         graph = torch.cuda.CUDAGraph()

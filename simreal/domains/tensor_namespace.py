@@ -41,8 +41,8 @@ class TorchNamespace:
         if isinstance(values, Tensor):
             return values.to(dtype or values.dtype)
         kind = dtype or torch.float32
-        # Lists are told apart without numpy, through which torch.compile could not look.
-        key = (_frozen(values) if isinstance(values, list) else _digest(values)), str(kind)
+        # Arrays alone are told apart by numpy, through which torch.compile could not look.
+        key = _digest(values) if isinstance(values, np.ndarray) else _frozen(values), str(kind)
         if key not in self._constants:
             self._constants[key] = torch.tensor(np.asarray(values)).to(self._device, kind)
         return self._constants[key]
@@ -67,9 +67,8 @@ class TorchNamespace:
 
 
 def _frozen(values: Any) -> Any:
-    return tuple(_frozen(v) for v in values) if isinstance(values, list) else values
+    return tuple(_frozen(v) for v in values) if isinstance(values, list | tuple) else values
 
 
-def _digest(values: Any) -> tuple[Any, ...]:
-    numbers = np.asarray(values)
-    return numbers.tobytes(), numbers.shape, numbers.dtype.str
+def _digest(values: np.ndarray) -> tuple[Any, ...]:
+    return values.tobytes(), values.shape, values.dtype.str

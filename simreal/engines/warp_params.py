@@ -49,6 +49,10 @@ class WarpFields:
             for field in FIELDS[name.partition(".")[0]]:
                 self._view(field)
         self.device = self._view("body_mass").device
+        # Plain numbers, since torch.compile cannot look into a list of the model's.
+        self._dofs = {
+            name: int(dof) for name, dof in zip(robot.joint_names, compiled.joint_dof, strict=True)
+        }
         self._actuators = {a.joint: i for i, a in enumerate(robot.actuators)}
         self._law = {
             "motor_strength": self._rows([a.strength for a in robot.actuators]),
@@ -118,7 +122,7 @@ class WarpFields:
         if kind in ("mass", "com", "inertia"):
             return self._view(field)[:, at.bodies[target]]
         if kind in ("joint_damping", "joint_friction", "armature"):
-            return self._view(field)[:, self._dof(target)]
+            return self._view(field)[:, self._dofs[target]]
         if kind in FRICTION_COLUMN:
             return self._view(field)[:, at.geoms[target][0], FRICTION_COLUMN[kind]]
         if kind == "gravity":
@@ -159,9 +163,6 @@ class WarpFields:
         moments, quat = principal_axes(self._robot.link(link))
         return self._tensor(moments), self._tensor(quat)
 
-    def _dof(self, joint: str) -> int:
-        return int(self._at.joint_dof[self._robot.joint_index(joint)])
-
     def _next_body(self, target: str) -> int:
         return next(self._at.bodies[j.child] for j in self._robot.joints if j.parent == target)
 
@@ -191,7 +192,7 @@ class WarpFields:
         _put(self._view("body_iquat")[:, body], axes, mask)
 
     def _write_joint(self, kind: str, target: str, values: Tensor, mask: Tensor) -> None:
-        _put(self._view(FIELDS[kind][0])[:, self._dof(target)], values, mask)
+        _put(self._view(FIELDS[kind][0])[:, self._dofs[target]], values, mask)
 
     def _write_friction(self, kind: str, target: str, values: Tensor, mask: Tensor) -> None:
         for geom in self._at.geoms[target]:

@@ -110,7 +110,7 @@ class AlgorithmSettings(ABC):
         workers: int | Workers,
         first_world: int = 0,
     ) -> SimVecEnv | TensorVecEnv:
-        """Return the worlds to learn in.
+        """Return the worlds to learn in: tensors, where algorithm and domain both have them.
 
         Args:
             robot: The robot.
@@ -122,16 +122,21 @@ class AlgorithmSettings(ABC):
             workers: Processes that run the physics, or where workers live.
             first_world: Number of the first world, where these are some of more.
         """
-        return SimVecEnv(
-            robot,
-            task,
-            domain,
-            num_worlds,
-            seed=seed,
-            training=training,
-            workers=workers,
-            first_world=first_world,
-        )
+        what: Any = (robot, task, domain, num_worlds)
+        more: Any = {"seed": seed, "training": training, "first_world": first_world}
+        if self.tensors and domain.engine in ENGINES and workers == 1:
+            return TensorVecEnv(*what, **more, compiler=self.compiler)
+        return SimVecEnv(*what, **more, workers=workers)
+
+    @property
+    def tensors(self) -> bool:
+        """Return whether the algorithm learns from tensors of worlds on a device."""
+        return False
+
+    @property
+    def compiler(self) -> str | None:
+        """Return what fuses the operations around the physics of such worlds, as they take it."""
+        return None
 
     def face(self, sim: Any) -> SB3VecEnv:
         """Return the environment to learn in.
@@ -307,41 +312,18 @@ class TorchPPOSettings(PPOSettings):
         """Return the name of the algorithm, as bundles have it."""
         return "ppo"
 
-    def worlds(
-        self,
-        robot: Robot,
-        task: Task,
-        domain: Domain,
-        num_worlds: int,
-        *,
-        seed: int,
-        training: bool,
-        workers: int | Workers,
-        first_world: int = 0,
-    ) -> SimVecEnv | TensorVecEnv:
-        """Return the worlds to learn in: tensors, where the domain's engine has them.
+    @property
+    def tensors(self) -> bool:
+        """Return whether it learns from tensors.
 
-        Worker processes, a critic that sees more, and rewards that SB3's wrapper normalizes need
-        the numpy runtime.
-
-        Args:
-            robot: The robot.
-            task: The task.
-            domain: Source or target.
-            num_worlds: How many.
-            seed: Seed of all that is random in them.
-            training: Whether episodes are those of a training.
-            workers: Processes that run the physics, or where workers live.
-            first_world: Number of the first world, where these are some of more.
+        A critic that sees more, and rewards that SB3's wrapper normalizes, need the numpy runtime.
         """
-        numpy_only = workers != 1 or self.privileged or self.normalize_reward
-        place: Any = (robot, task, domain, num_worlds)
-        if domain.engine in ENGINES and not numpy_only:
-            chosen: Any = {"seed": seed, "training": training, "first_world": first_world}
-            return TensorVecEnv(*place, **chosen, compiler=AUTO if self.fuse else None)
-        return super().worlds(
-            *place, seed=seed, training=training, workers=workers, first_world=first_world
-        )
+        return not (self.privileged or self.normalize_reward)
+
+    @property
+    def compiler(self) -> str | None:
+        """Return what fuses the operations around the physics."""
+        return AUTO if self.fuse else None
 
     def face(self, sim: Any) -> SB3VecEnv:
         """Return the environment to learn in, with what only the critic sees if it is asked for.

@@ -52,7 +52,7 @@ def make() -> Iterator[Make]:
     def build(num_worlds: int, task: Any = None, **settings: Any) -> TensorVecEnv:
         runtime = {
             k: settings.pop(k)
-            for k in ("seed", "training", "stagger", "log_capacity")
+            for k in ("seed", "training", "stagger", "log_capacity", "compiler")
             if k in settings
         }
         domain = Domain(name="device", engine="warp", options=CPU, **settings)
@@ -119,6 +119,38 @@ def test_an_episode_equals_that_of_the_numpy_runtime(
         assert one.return_ == pytest.approx(other.return_, abs=1e-2)
         assert one.terms == pytest.approx(dict(other.terms), abs=1e-2)
     wanted.close()
+
+
+EVERYTHING = Randomization(
+    {
+        **RANDOM.params,
+        "com": {"*": Randomized(distribution=Uniform(-0.01, 0.01), mode="add")},
+        "inertia": {"*": Randomized(distribution=Uniform(0.9, 1.1), mode="scale")},
+        "armature": {"*": Randomized(distribution=Uniform(0.0, 0.01))},
+        "joint_damping": {"*": Randomized(distribution=Uniform(0.0, 0.02))},
+        "torque_limit": {"*": Randomized(distribution=Uniform(0.8, 1.0), mode="scale")},
+        "link_length": {"*": Randomized(distribution=Uniform(0.9, 1.1), mode="scale")},
+    }
+)
+
+
+def test_a_compiler_sees_the_whole_step(make: Make) -> None:
+    # With no backend but PyTorch's own operations; what it cannot follow is an error.
+    compiled: list[str] = []
+
+    def compiler(body: Callable[[], Any]) -> Callable[[], Any]:
+        compiled.append(getattr(body, "__qualname__", "a piece"))
+        return torch.compile(body, backend="eager", fullgraph=True)
+
+    settings = {"training": True, "randomization": EVERYTHING, "sensing": NOISE}
+    found, wanted = (make(8, Short(), compiler=c, **settings) for c in (compiler, None))
+    np.testing.assert_array_equal(found.reset().numpy(), wanted.reset().numpy())
+    for step in range(20):
+        here, there = (env.step(tensor(actions(step, 8))) for env in (found, wanted))
+        for one, other in zip(here, there, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=f"step {step}")
+    assert compiled
+    assert [e.return_ for e in found.drain()] == [e.return_ for e in wanted.drain()]
 
 
 def test_a_world_does_not_depend_on_the_others(make: Make) -> None:

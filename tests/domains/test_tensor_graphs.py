@@ -86,3 +86,32 @@ def test_what_cannot_be_captured_is_named_with_the_remedy(monkeypatch: pytest.Mo
         pieces.run("judge0", lambda: None)
     with pytest.raises(EngineError, match=r"judge0'.*stream is capturing.*graphs=False"):
         pieces.run("judge0", lambda: None)
+
+
+def test_what_cannot_be_fused_is_named_with_the_remedy() -> None:
+    def compiler(body: Callable[[], None]) -> Callable[[], None]:
+        return torch.compile(body, backend="eager", fullgraph=True)
+
+    values = torch.zeros(3)
+
+    def branching() -> None:
+        if values.sum() > 0:
+            values.add_(1)
+
+    pieces = Pieces(CPU, graphs=False, compiler=compiler)
+    pieces.run("judge0", branching)
+    with pytest.raises(EngineError, match=r"piece 'judge0'.*cannot be fused.*algo.fuse=false"):
+        pieces.run("judge0", branching)
+    with pytest.raises(EngineError, match="judge0"):
+        pieces.run("judge0", branching)
+
+
+def test_an_error_of_the_piece_itself_is_not_blamed_on_the_compiler() -> None:
+    pieces = Pieces(CPU, graphs=False, compiler=lambda body: body)
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            pieces.run("judge0", broken)

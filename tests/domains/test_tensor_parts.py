@@ -174,6 +174,12 @@ def test_constants_of_a_task_are_made_once() -> None:
     one = xp.asarray([[1.0, 2.0]])
     assert xp.asarray([[1.0, 2.0]]) is one
     assert xp.asarray([[1.0, 2.5]]) is not one
+    assert xp.asarray(((1.0, 2.0),)) is one
+    array = np.array([[1.0, 2.0]])
+    assert xp.asarray(array) is xp.asarray(array.copy())
+    assert xp.asarray(array) is not xp.asarray(array.T)
+    assert xp.asarray(array.T).shape == (2, 1)
+    assert xp.asarray(0.5) is xp.asarray(np.float64(0.5))
     assert xp.asarray([[1.0, 2.0]], dtype=torch.float64).dtype == torch.float64
     assert xp.asarray(one) is one
     assert xp.sum(one, axis=1).tolist() == [3.0]
