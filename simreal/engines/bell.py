@@ -6,9 +6,9 @@ Between telling and looking both take a lock of their own, which no store overta
 cannot miss each other; on processors where stores may overtake each other, nobody spins and every
 order is a message.
 
-Where every process has a processor, they spin for about as long as a policy takes to answer, since
-to be woken costs some hundred microseconds. Where there are fewer processors, who spins takes the
-time of who works: the parent sleeps at once then, and the workers do so soon.
+To be woken costs some hundred microseconds. Where every process has a processor, both spin for
+about as long as a policy takes to answer. Where there are fewer, the parent sleeps at once, and a
+worker yields its processor in every turn of its spin, so that whoever has work to do gets it.
 """
 
 import os
@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 from simreal.engines.doorbell import Doorbell, Doorbells
 
@@ -26,18 +27,33 @@ WAKE, DONE, FAILED = b"w", b"d", b"f"
 WORDS = 8  # per worker, a cache line of its own
 _ORDER, _KIND, _ANSWER, _SPOKE, _ASLEEP, _PARENT_ASLEEP = range(6)
 _LOOK_AGAIN_MS = 100
+_SPIN_S = 1e-3
 _FENCE = threading.Lock()
 _SPINS = platform.machine() in ("x86_64", "AMD64")
 
 
-def spin_s(num_workers: int) -> tuple[float, float]:
-    """Return how long the parent and a worker spin before they sleep [s].
+class Spin(NamedTuple):
+    """Say how long is spun before sleep.
+
+    Attributes:
+        parent_s: By the parent [s].
+        worker_s: By a worker [s].
+        yields: Whether a worker offers its processor to others meanwhile.
+    """
+
+    parent_s: float
+    worker_s: float
+    yields: bool
+
+
+def spin_for(num_workers: int) -> Spin:
+    """Return how to spin on this machine.
 
     Args:
         num_workers: Worker processes beside the parent.
     """
     spare = len(os.sched_getaffinity(0)) > num_workers
-    return (1e-3, 1e-3) if spare else (0.0, 20e-6)
+    return Spin(_SPIN_S if spare else 0.0, _SPIN_S, not spare)
 
 
 class WorkerBell:
@@ -47,7 +63,7 @@ class WorkerBell:
         self,
         words: memoryview,
         pipe: Connection,
-        spin_s: float = 20e-6,
+        spin: Spin,
         doorbells: Doorbells | None = None,
     ) -> None:
         """Begin before the first order.
@@ -55,10 +71,10 @@ class WorkerBell:
         Args:
             words: This worker's words.
             pipe: Its pipe.
-            spin_s: How long to spin [s].
+            spin: How to spin.
             doorbells: What both ends ring; the pipe if None.
         """
-        self._words, self._pipe, self._spin_s = words, pipe, spin_s
+        self._words, self._pipe, self._spin_as = words, pipe, spin
         self._own: Doorbell | None = None
         self._parents: Doorbell | None = None
         if doorbells is not None:
@@ -105,10 +121,12 @@ class WorkerBell:
             _ring(self._parents, self._pipe)
 
     def _spin(self) -> bool:
-        end = time.perf_counter() + self._spin_s
+        end = time.perf_counter() + self._spin_as.worker_s
         while self._words[_ORDER] == self._seen:
             if not _SPINS or time.perf_counter() > end:
                 return False
+            if self._spin_as.yields:
+                os.sched_yield()
         return True
 
     def _read(self, message: bytes) -> bytes:
@@ -217,7 +235,7 @@ class ParentBell:
         return self.message
 
 
-def wait(bells: Sequence[ParentBell], patience_s: float, spin_s: float = 20e-6) -> list[ParentBell]:
+def wait(bells: Sequence[ParentBell], patience_s: float, spin_s: float = 0.0) -> list[ParentBell]:
     """Wait until workers are done, and return those that are gone or took too long.
 
     Args:

@@ -21,7 +21,7 @@ from simreal.engines.bell import (
     FAILED,
     WORDS,
     ParentBell,
-    spin_s,
+    spin_for,
     wait,
 )
 from simreal.engines.crew import Crew, Loss, Order, RemoteError
@@ -60,7 +60,7 @@ class ProcessCrew(Crew):
             num_processes: How many of the workers are processes beside this one; all if None.
         """
         self._engine, self._patience_s = engine, patience_s
-        self._spin_s = spin_s(num_workers if num_processes is None else num_processes)
+        self._spin = spin_for(num_workers if num_processes is None else num_processes)
         self._context = multiprocessing.get_context("spawn")
         words = WORDS * (num_workers + 1)  # the last ones only keep distance
         self._layout = replace(layout, num_words=words)
@@ -87,7 +87,7 @@ class ProcessCrew(Crew):
         process = self._context.Process(
             target=serve,
             args=(
-                *(there, doorbells, self._memory, self._layout, (worker, first), self._spin_s[1]),
+                *(there, doorbells, self._memory, self._layout, (worker, first), self._spin),
                 *(self._engine, spec),
             ),
             name=f"simreal worlds {first}-{first + spec.num_worlds - 1}",
@@ -123,7 +123,7 @@ class ProcessCrew(Crew):
 
     def collect(self, workers: Sequence[int]) -> dict[int, Any]:
         """Wait for the answers to what was asked last."""
-        wait([self._bells[worker] for worker in workers], self._patience_s, self._spin_s[0])
+        wait([self._bells[worker] for worker in workers], self._patience_s, self._spin.parent_s)
         return {worker: self._answer(worker) for worker in workers}
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from simreal.engines.bell import (
     SAMPLED_STEP,
     STEP,
     WORDS,
+    Spin,
     WorkerBell,
 )
 from simreal.engines.doorbell import Doorbells
@@ -38,7 +39,7 @@ def serve(
     memory: Any,
     layout: Layout,
     place: tuple[int, int],
-    spin_s: float,
+    spin: Spin,
     name: str,
     spec: EngineSpec,
 ) -> None:
@@ -50,7 +51,7 @@ def serve(
         memory: The shared numbers.
         layout: Where what lies.
         place: Number of this worker and of its first world.
-        spin_s: How long it spins before it sleeps [s].
+        spin: How it spins before it sleeps.
         name: Engine name.
         spec: What to build, for this worker's worlds alone.
     """
@@ -60,7 +61,7 @@ def serve(
     try:
         worker = Worker(engine_class(name, spec.robot)(spec), layout.views(memory), place[1])
         words = layout.words(memory)[place[0] * WORDS : (place[0] + 1) * WORDS]
-        bell = WorkerBell(words, connection, spin_s, doorbells)
+        bell = WorkerBell(words, connection, spin, doorbells)
         connection.send(worker.engine.exact_state)
         while True:
             kind, message = bell.next_order()

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from simreal.engines import bell
-from simreal.engines.bell import CALL, DONE, STEP, WORDS, ParentBell, WorkerBell, wait
+from simreal.engines.bell import CALL, DONE, STEP, WORDS, ParentBell, Spin, WorkerBell, wait
 from simreal.engines.doorbell import make_doorbells
 
 
 class Ends:
     """Hold both ends over one pipe; the worker's answers with what it was asked."""
 
-    def __init__(self, rings: bool = True) -> None:
+    def __init__(self, rings: bool = True, yields: bool = False) -> None:
         words = memoryview(np.zeros(WORDS, dtype=np.int64))
         here, self.there = multiprocessing.Pipe()
         doorbells = make_doorbells() if rings else None
         self.parent = ParentBell(words, here, doorbells)
-        self.worker = WorkerBell(words, self.there, doorbells=doorbells)
+        self.worker = WorkerBell(words, self.there, Spin(0.0, 20e-6, yields), doorbells)
         self.orders: list[tuple[int, bytes]] = []
         self.thread = threading.Thread(target=self.work)
         self.thread.start()
@@ -73,12 +73,12 @@ def test_a_call_whose_message_is_read_at_once_is_not_slept_over(
 
 
 @pytest.mark.parametrize("rings", [True, False])
-@pytest.mark.parametrize("spins", [True, False])
+@pytest.mark.parametrize(("spins", "yields"), [(True, False), (True, True), (False, False)])
 def test_orders_arrive_once_and_in_order(
-    spins: bool, rings: bool, monkeypatch: pytest.MonkeyPatch
+    spins: bool, yields: bool, rings: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bell, "_SPINS", spins and bell._SPINS)
-    ends = Ends(rings)
+    ends = Ends(rings, yields)
     expected = []
     for i in range(200):
         if i % 3:
@@ -120,8 +120,8 @@ def test_who_is_gone_is_named_at_once() -> None:
 
 def test_both_spin_where_every_process_has_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bell.os, "sched_getaffinity", lambda pid: {0, 1})
-    assert min(bell.spin_s(1)) >= 1e-3
-    assert bell.spin_s(2)[0] == 0.0
+    assert bell.spin_for(1) == Spin(1e-3, 1e-3, yields=False)
+    assert bell.spin_for(2) == Spin(0.0, 1e-3, yields=True)
 
 
 def test_a_doorbell_is_heard_until_it_is_hushed() -> None:
