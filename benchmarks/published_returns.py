@@ -3,7 +3,7 @@
 PPO with state-dependent exploration, two million steps, five seeds, as in the tables of
 Stable-Baselines3 (`docs/modules/ppo.md`: mean and standard error over six seeds). Every run is one
 command of `simreal train`; what is there already is kept, and what was interrupted goes on. The
-results file is written anew after every run.
+results file is written after every run; a run that it holds is not made again.
 
     python benchmarks/published_returns.py --tasks hopper --seeds 5
 """
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from simreal.evaluation.atomic_file import write_atomic
 from simreal.evaluation.provenance import collect_provenance
 from simreal.evaluation.statistics import iqm
 
@@ -41,11 +42,15 @@ def main() -> int:
     options = parser.parse_args()
     for task in options.tasks:
         for seed in range(options.seeds):
-            folder = options.folder / f"{task}-{seed}"
-            train(task, seed, options.steps, folder)
-            report = collect(options.folder, options.seeds)
+            before = {}
+            if options.output.is_file():
+                before = json.loads(options.output.read_text(encoding="utf-8"))
+            if str(seed) not in before.get("tasks", {}).get(task, {}).get("runs", {}):
+                train(task, seed, options.steps, options.folder / f"{task}-{seed}")
+            where = collect_provenance(tuple(range(options.seeds)), ["python", *sys.argv])
+            report = collect(options.folder, options.seeds, before, where.to_dict())
             options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write_atomic(options.output, (json.dumps(report, indent=1) + "\n").encode())
             print(json.dumps(report["tasks"][task]), flush=True)
     return 0
 
@@ -82,36 +87,40 @@ def train(task: str, seed: int, steps: int, folder: Path) -> None:
         subprocess.run(command, stdout=log, stderr=log, check=True)
 
 
-def collect(folder: Path, num_seeds: int) -> dict[str, Any]:
+def collect(folder: Path, num_seeds: int, before: dict[str, Any], where: dict[str, Any]) -> Any:
     """Return what the finished runs gave, with the published figures beside.
 
     Args:
         folder: Where the runs are.
         num_seeds: Seeds per task.
+        before: What the results file held; its runs are kept, with where they were made.
+        where: Provenance of the runs that it does not hold.
     """
     tasks: dict[str, Any] = {}
+    made = {key: where[key] for key in ("commit", "hardware", "time")}
     for task, (algo, mean, error) in PUBLISHED.items():
-        runs = {}
-        for seed in range(num_seeds):
+        runs = dict(before.get("tasks", {}).get(task, {}).get("runs", {}))
+        for seed in map(str, range(num_seeds)):
             summary = folder / f"{task}-{seed}" / "summary.json"
-            if summary.is_file():
-                runs[str(seed)] = json.loads(summary.read_text(encoding="utf-8"))
+            if seed not in runs and summary.is_file():
+                found = json.loads(summary.read_text(encoding="utf-8"))
+                # The held-out evaluation of the final policy: 20 whole episodes, no exploration.
+                final = {"return": float(found["curve"][-1]["return_"])}
+                runs[seed] = final | {"iqm_of_50_episodes": float(found["return_iqm"]), **made}
         if not runs:
             continue
-        # The held-out evaluation of the final policy: 20 whole episodes without exploration.
-        returns = [float(run["curve"][-1]["return_"]) for run in runs.values()]
+        returns = [run["return"] for run in runs.values()]
         spread = statistics.stdev(returns) / len(returns) ** 0.5 if len(returns) > 1 else None
         tasks[task] = {
             "settings": algo,
             "published": {"mean": mean, "standard_error": error},
             "mean": statistics.fmean(returns),
             "standard_error": spread,
+            "median": statistics.median(returns),
             "iqm": iqm(returns),
-            "returns": dict(zip(runs, returns, strict=True)),
-            "iqm_of_50_episodes": {seed: float(run["return_iqm"]) for seed, run in runs.items()},
+            "runs": dict(sorted(runs.items())),
         }
-    provenance = collect_provenance(tuple(range(num_seeds)), ["python", *sys.argv])
-    return {"tasks": tasks, "provenance": provenance.to_dict()}
+    return {"tasks": tasks, "provenance": where}
 
 
 if __name__ == "__main__":
