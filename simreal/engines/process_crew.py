@@ -7,6 +7,8 @@ can be left behind, however a process ends.
 import multiprocessing
 import os
 import pickle
+import socket
+import struct
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +30,7 @@ from simreal.engines.crew import Crew, Loss, Order, RemoteError
 from simreal.engines.doorbell import make_doorbells
 from simreal.engines.shared import Layout
 from simreal.engines.worker_process import serve
+from simreal.errors import EngineError
 
 _PATIENCE_S = 5.0  # for a worker to end by itself before it is ended
 _BUILD_S = 600.0
@@ -80,8 +83,13 @@ class ProcessCrew(Crew):
             worker: Index.
             first: Its first world.
             spec: What it builds, for its worlds alone.
+
+        Raises:
+            EngineError: It holds something that cannot be sent to another process.
         """
+        _check_travels(spec)
         here, there = self._context.Pipe()
+        _limit_waiting(here, self._patience_s)
         doorbells = make_doorbells()
         words = self._words[worker * WORDS : (worker + 1) * WORDS]
         process = self._context.Process(
@@ -104,7 +112,7 @@ class ProcessCrew(Crew):
         pipe = self._pipes[worker]
         try:
             if not pipe.poll(_BUILD_S):
-                return self._lost(worker)
+                return self._lost(worker, _BUILD_S)
             answer = pipe.recv()
         except (EOFError, OSError):
             return self._lost(worker)
@@ -148,7 +156,7 @@ class ProcessCrew(Crew):
             return RemoteError(*pickle.loads(said[1:]))
         return pickle.loads(said[1:]) if said else None
 
-    def _lost(self, worker: int) -> Loss:
+    def _lost(self, worker: int, patience_s: float | None = None) -> Loss:
         process = self.processes[worker]
         process.join(1.0)
         code = process.exitcode
@@ -159,8 +167,28 @@ class ProcessCrew(Crew):
         self._bells.pop(worker).close()
         self.processes.pop(worker).close()
         if code is None:
-            return Loss(f"did not answer within {self._patience_s:g} s and was ended")
+            waited = self._patience_s if patience_s is None else patience_s
+            return Loss(f"did not answer within {waited:g} s and was ended")
         return Loss(f"ended with exit code {code}")
+
+
+def _check_travels(spec: EngineSpec) -> None:
+    try:
+        pickle.dumps(spec)
+    except Exception as error:  # whatever an object's own code raises
+        raise EngineError(
+            f"what a worker builds cannot be sent to another process: {error}; use one worker, or "
+            "define functions and classes at the top of a module"
+        ) from error
+
+
+def _limit_waiting(pipe: Connection, patience_s: float) -> None:
+    """Let no message, half sent or half read, wait longer for a worker that is stopped."""
+    whole = int(patience_s)
+    limit = struct.pack("@ll", whole, int(1e6 * (patience_s - whole)))
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 @contextmanager

@@ -93,7 +93,8 @@ class WorkerEngine(Engine):
         self._lossy = False  # whether a world was ever lost
         self._judges = self._inner.health is not Engine.health
         self.limit = RestartLimit()
-        self._busy, self._sampled, self._broken = False, False, ""
+        self._busy = self._under_way = self._sampled = False
+        self._broken = ""
         self._crew = make_crew(name, layout, len(self._chunks), step_timeout_s)
         self._shared = self._crew.shared
         try:
@@ -168,6 +169,7 @@ class WorkerEngine(Engine):
             self._told[...], self._lost[...] = self._lost, False
         self._busy = True
         self._crew.begin(self._everyone, kind)
+        self._under_way = True
 
     def end_step(self) -> None:
         """Wait until the step that was begun is over.
@@ -177,6 +179,7 @@ class WorkerEngine(Engine):
         """
         if not self._busy:
             raise EngineError("end_step without begin_step")
+        self._under_way = False
         found = self._collect(self._everyone)
         if self._lossy:
             self._told |= self._lost
@@ -312,12 +315,17 @@ class WorkerEngine(Engine):
 
     def _replace(self, worker: int, loss: Loss) -> None:
         """Start a worker anew, with the parameters its worlds had."""
-        what, chunk = f"{self._title(worker)} {loss.reason}", self._chunks[worker]
-        self._broken = what
-        self.limit.count(what)
-        _LOG.warning("%s; it is started anew and its worlds are reset", what)
-        self._start(worker)
-        self._built(worker)
+        chunk, when = self._chunks[worker], ""
+        found: bool | Loss | RemoteError = loss
+        while isinstance(found, Loss):
+            self._broken = what = f"{self._title(worker)} {found.reason}{when}"
+            self.limit.count(what)
+            _LOG.warning("%s; it is started anew and its worlds are reset", what)
+            self._start(worker)
+            # It may end while it builds, too, as where memory is short.
+            found, when = self._crew.built(worker), " while it built its worlds"
+        if isinstance(found, RemoteError):
+            _reraise(found)
         self._broken = ""
         self._lost[chunk], self._lossy = True, True
         if self._params:
@@ -339,10 +347,12 @@ class WorkerEngine(Engine):
             _raise_first(found)
 
     def _check_alive(self) -> None:
-        if self._busy:
+        if self._busy and not self._under_way:
             self._broken = self._broken or "a call was interrupted"
         if self._broken:
             raise EngineError(f"the worker engine cannot go on: {self._broken}; build a new one")
+        if self._under_way:
+            raise EngineError("a step is under way: call end_step() first")
 
     def _title(self, worker: int) -> str:
         chunk = self._chunks[worker]

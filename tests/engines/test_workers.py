@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from simreal.core.params import DynamicsParams
-from simreal.engines import Engine, EngineSpec, crew, make_engine
+from simreal.engines import Engine, EngineSpec, crew, make_engine, process_crew
+from simreal.engines.crew import Loss
+from simreal.engines.process_crew import ProcessCrew
 from simreal.engines.shared import Layout
 from simreal.engines.workers import ProcessWorkers, WorkerEngine
 from simreal.errors import ConfigError, EngineError, ParameterError, UnknownNameError
@@ -273,6 +275,75 @@ def test_a_worker_that_hangs_is_replaced_after_the_time_out(
     engine.step(np.zeros((5, N, 2)))
     assert "did not answer within 0.3 s" in caplog.text
     assert engine.limit.total == 1
+
+
+def test_a_worker_that_is_stopped_before_it_reads_a_call_is_replaced(workers: Start) -> None:
+    engine = workers("mujoco", step_timeout_s=0.5)
+    state = engine.get_state()
+    os.kill(engine._crew.processes[0].pid, signal.SIGSTOP)
+    engine.set_state({**state, "more": np.zeros((N, 200_000))})  # more than the pipe holds
+    assert engine.limit.total == 1
+    np.testing.assert_array_equal(engine.get_state()["integration"], state["integration"])
+
+
+def test_a_worker_that_is_stopped_while_it_answers_is_replaced(workers: Start) -> None:
+    pytest.importorskip("mujoco")
+    engine = workers("mujoco", step_timeout_s=0.5)
+    crew = engine._crew
+    crew.begin_call({0: ("render", (0, 400, 400))})  # an answer of more than the pipe holds
+    while not crew._bells[0].done:
+        pass
+    os.kill(crew.processes[0].pid, signal.SIGSTOP)
+    found = crew.collect([0])[0]
+    assert isinstance(found, Loss)
+    assert found.reason == "did not answer within 0.5 s and was ended"
+
+
+def test_a_new_worker_that_ends_while_it_builds_is_replaced_too(
+    workers: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, start, started = workers(), ProcessCrew.start, []
+
+    def start_and_kill_the_first(self: ProcessCrew, worker: int, *more: Any) -> None:
+        start(self, worker, *more)
+        started.append(worker)
+        if len(started) == 1:
+            os.kill(self.processes[worker].pid, signal.SIGKILL)
+
+    monkeypatch.setattr(ProcessCrew, "start", start_and_kill_the_first)
+    os.kill(engine._crew.processes[0].pid, signal.SIGKILL)
+    engine.step(np.zeros((5, N, 2)))
+    assert started == [0, 0]
+    assert engine.limit.total == 2
+    assert "ended with exit code -9 while it built its worlds" in caplog.text
+    lost = engine.health(engine.new_state()).lost
+    assert lost is not None
+    assert lost.tolist() == [True, True, False, False, False]
+
+
+def test_a_worker_that_never_builds_is_ended_and_the_time_it_had_is_named(
+    workers: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_crew, "_BUILD_S", 0.01)
+    with pytest.raises(EngineError, match=r"did not answer within 0\.01 s .* while it built"):
+        workers()
+    assert multiprocessing.active_children() == []
+
+
+def test_what_cannot_be_sent_to_a_process_is_refused_with_a_remedy(workers: Start) -> None:
+    with pytest.raises(EngineError, match=r"cannot be sent .*lambda.*; use one worker"):
+        workers(options={"x": lambda: 1})
+    assert multiprocessing.active_children() == []
+
+
+def test_nothing_else_is_asked_for_during_a_step(workers: Start) -> None:
+    engine = workers()
+    engine.begin_step(np.ones((5, N, 2)))
+    for ask in (engine.get_state, lambda: engine.step(np.ones((5, N, 2)))):
+        with pytest.raises(EngineError, match=r"a step is under way: call end_step\(\) first"):
+            ask()
+    engine.end_step()
+    engine.step(np.ones((5, N, 2)))  # it goes on
 
 
 def test_too_many_losses_end_the_run_with_the_workers_own_error(
