@@ -7,6 +7,7 @@ physics of a chunk takes longer than that. The machines need this package and th
 
 import os
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,8 @@ from simreal.engines.worker_process import Worker, parts
 from simreal.errors import ConfigError, DependencyError, EngineError
 
 _BUILD_S = 600.0
+_SHARERS: "weakref.WeakSet[RayCrew]" = weakref.WeakSet()
+"""Who works with a Ray that was started here; the last one that closes ends it."""
 Answer = tuple[bool, Any, tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Whether it worked, the answer or the error's parts, and state, sample and failures."""
 
@@ -34,7 +37,8 @@ class RayWorkers:
         count: Actors; at most one per world is started.
         address: Address of a running Ray cluster, `auto` for the one this machine belongs to; a Ray
             of its own on this machine if None.
-        cpus: Processors that Ray reserves for each actor.
+        cpus: Processors that a running cluster reserves for each actor; a Ray of its own reserves
+            none.
     """
 
     count: int
@@ -90,11 +94,15 @@ class RayCrew(Crew):
             EngineError: There is no Ray at the address.
         """
         self._ray = ray = _import_ray()
-        self._settings, self._engine = settings, engine
-        self._layout, self._patience_s = layout, patience_s
-        self._owner = not ray.is_initialized()
-        if self._owner:
-            _connect(ray, settings)
+        self._engine, self._layout, self._patience_s = engine, layout, patience_s
+        if not ray.is_initialized():
+            _connect(ray, settings.address)
+            _SHARERS.clear()
+            _SHARERS.add(self)
+        elif _SHARERS:
+            _SHARERS.add(self)
+        alone = self in _SHARERS and settings.address is None
+        self._cpus = 0.0 if alone else settings.cpus
         self._class = ray.remote(RayWorker)
         self.shared = layout.views(np.zeros(layout.size))
         self.actors: dict[int, Any] = {}
@@ -105,14 +113,14 @@ class RayCrew(Crew):
     def start(self, worker: int, first: int, spec: EngineSpec) -> None:
         """Begin to build a worker, or a new one in its place."""
         layout = replace(self._layout, num_worlds=spec.num_worlds)
-        place = self._class.options(num_cpus=self._settings.cpus, max_restarts=0)
+        place = self._class.options(num_cpus=self._cpus, max_restarts=0)
         self.actors[worker] = place.remote(self._engine, layout, spec)
         self._rows[worker] = slice(first, first + spec.num_worlds)
         self._answers[worker] = self.actors[worker].build.remote()
 
     def built(self, worker: int) -> bool | Loss | RemoteError:
         """Wait until a worker has built its worlds."""
-        found = self._take(worker, _BUILD_S)
+        found = self._take(worker, _BUILD_S, time.monotonic() + _BUILD_S)
         return found if isinstance(found, Loss | RemoteError) else bool(found)
 
     def begin(self, workers: Sequence[int], kind: int) -> None:
@@ -137,27 +145,36 @@ class RayCrew(Crew):
     def collect(self, workers: Sequence[int]) -> dict[int, Any]:
         """Wait for the answers to what was asked last."""
         end = time.monotonic() + self._patience_s
-        return {worker: self._take(worker, max(0.0, end - time.monotonic())) for worker in workers}
+        return {worker: self._take(worker, self._patience_s, end) for worker in workers}
 
     def close(self) -> None:
-        """End all actors, and Ray if it was started here. Safe to call twice."""
+        """End all actors, and with the last of them a Ray that was started here.
+
+        Safe to call twice.
+        """
         if self._closed:
             return
         self._closed = True
-        for actor in self.actors.values():
-            self._ray.kill(actor)
+        if self._ray.is_initialized():  # to be asked for anything, Ray would start again
+            for actor in self.actors.values():
+                self._ray.kill(actor)
         self.actors.clear()
-        if self._owner:
-            self._ray.shutdown()
+        if self in _SHARERS:
+            _SHARERS.discard(self)
+            if not _SHARERS:
+                self._ray.shutdown()
 
-    def _take(self, worker: int, patience_s: float) -> Any:
+    def _take(self, worker: int, patience_s: float, end: float) -> Any:
         errors = self._ray.exceptions
+        left = max(0.0, end - time.monotonic())
         try:
-            answer: Answer = self._ray.get(self._answers[worker], timeout=patience_s)
+            answer: Answer = self._ray.get(self._answers[worker], timeout=left)
         except errors.GetTimeoutError:
             self._ray.kill(self.actors[worker])
             return Loss(f"did not answer within {patience_s:g} s and was ended")
-        except (errors.RayActorError, errors.RaySystemError) as error:
+        except errors.RayTaskError:
+            raise  # a fault of this module: what an engine raises travels as an answer
+        except errors.RayError as error:  # memory ran out, its machine is gone, ...
             return Loss(f"ended: {str(error).strip().splitlines()[0]}")
         worked, said, numbers = answer
         rows, shared = self._rows[worker], self.shared
@@ -240,14 +257,12 @@ def _import_ray() -> Any:
     return ray
 
 
-def _connect(ray: Any, settings: RayWorkers) -> None:
-    own: dict[str, Any] = {"include_dashboard": False}
-    if settings.address is None:
-        own["num_cpus"] = max(os.cpu_count() or 1, round(settings.count * settings.cpus + 0.5))
+def _connect(ray: Any, address: str | None) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        ray.init(address=settings.address, log_to_driver=False, logging_level="ERROR", **own)
+        ray.init(address=address, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError) as error:
         raise EngineError(
-            f"there is no Ray at address {settings.address!r}: {error}; start one with "
+            f"there is no Ray at address {address!r}: {error}; start one with "
             "`ray start --head`, or leave the address out"
         ) from error

@@ -3,6 +3,9 @@
 import builtins
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +20,7 @@ from simreal.engines.workers import WorkerEngine
 from simreal.errors import ConfigError, DependencyError, EngineError, ParameterError
 from simreal_envs.robots import double_pendulum
 from simreal_envs.tasks.double_pendulum import Pendubot
-from tests.engines.test_workers import N, episode, spec
+from tests.engines.test_workers import ROOT, N, episode, spec
 
 WHY = "Ray is an extra of its own (simreal[ray]) that no other test needs"
 
@@ -96,7 +99,9 @@ def test_a_new_actor_has_the_parameters_of_the_old_one(cluster: Any) -> None:
 
 
 @pytest.mark.slow
-def test_what_an_actor_refuses_is_refused_here_and_a_slow_one_is_replaced(cluster: Any) -> None:
+def test_what_an_actor_refuses_is_refused_here_and_slow_ones_are_replaced(
+    cluster: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(ParameterError, match=r"cannot apply 'armature\.elbow'"):
         engine(params=("armature.elbow",))
     made = engine(timeout_s=2.0)
@@ -104,9 +109,66 @@ def test_what_an_actor_refuses_is_refused_here_and_a_slow_one_is_replaced(cluste
     with pytest.raises(EngineError, match="'now' has shape"):
         made.set_state({**state, "now": state["now"][:, :2]})
     os.kill(process_of(made, cluster, 0), signal.SIGSTOP)
+    os.kill(process_of(made, cluster, 1), signal.SIGSTOP)
+    made.step(np.zeros((5, N, 2)))
+    assert made.limit.total == 2
+    assert caplog.text.count("did not answer within 2 s and was ended") == 2
+    made.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", ["OutOfMemoryError", "NodeDiedError", "WorkerCrashedError"])
+def test_whatever_ends_an_actor_is_a_loss(
+    cluster: Any, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = engine("mujoco", params=())
+    kind, get, raised = getattr(cluster.exceptions, error), cluster.get, []
+
+    def fail_once(*args: Any, **kwargs: Any) -> Any:
+        if raised:
+            return get(*args, **kwargs)
+        raised.append(error)
+        raise kind() if error == "WorkerCrashedError" else kind("it is no more")
+
+    monkeypatch.setattr(cluster, "get", fail_once)
     made.step(np.zeros((5, N, 2)))
     assert made.limit.total == 1
     made.close()
+
+
+ALONE = """
+    import numpy as np
+    import ray
+    from simreal.engines import make_engine
+    from simreal.engines.ray_workers import RayWorkers
+    from tests.engines.test_workers import spec
+
+    workers = RayWorkers(count=2, cpus=99.0)  # nobody has to reserve them
+    engines = [make_engine("mujoco", spec(params=()), workers) for _ in range(2)]
+    engines[0].close()
+    engines[1].step(np.zeros((5, 5, 2)))
+    assert ray.is_initialized()
+    engines[1].close()
+    assert not ray.is_initialized()
+    last = make_engine("mujoco", spec(params=()), workers)
+    ray.shutdown()
+    last.close()
+    assert not ray.is_initialized()
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_that_was_started_here_ends_with_the_last_that_works_with_it() -> None:
+    pytest.importorskip("ray", reason=WHY)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ALONE)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((f"{ROOT}:{ROOT / 'envs'}", *sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_numbers_out_of_range_are_refused() -> None:
