@@ -169,7 +169,7 @@ class SimVecEnv:
     # ------------------------------------------------------------------ reset
 
     def reset(self, seed: int | None = None) -> np.ndarray:
-        """Begin a new episode in every world.
+        """Begin a new episode in every world; a step that is under way is waited for and dropped.
 
         Args:
             seed: New seed, which also sets the episode count to zero; None to go on.
@@ -177,6 +177,8 @@ class SimVecEnv:
         Returns:
             Observation (N, dim) float32.
         """
+        if self._sent:
+            self._end_step()
         if seed is not None:
             self._reseed(seed)
         if int(self.book.episode[0]) < 0:
@@ -260,7 +262,7 @@ class SimVecEnv:
             EngineError: `reset` was not called, a step is under way, or an action has another shape
                 or is not a number.
         """
-        if not self._ready or self._sent:
+        if not self._ready:
             raise EngineError(
                 "a step is under way: call receive() first"
                 if self._sent
@@ -269,8 +271,9 @@ class SimVecEnv:
         self._act(actions)
         book, wiring = self.book, self._wiring
         schedule = wiring.line.push(self._command, book.episode, book.step)
-        self._sent = True
+        self._ready = False  # until the step is over: one that is interrupted has no result
         self.engine.begin_step(schedule, wiring.sensors.sample_tick)
+        self._sent = True
 
     def receive(self, *, autoreset: bool = True) -> StepResult:
         """End the control step that `send` began.
@@ -332,8 +335,8 @@ class SimVecEnv:
 
     def _advance(self) -> np.ndarray | None:
         """End the physics' step; return which worlds diverged or were lost (N,), None if none."""
-        self.engine.end_step()
-        self._sent = False
+        self._end_step()
+        self._ready = True
         self.truth, self._previous = self._previous, self.truth
         self.engine.read(self.truth)
         self.book.advance()
@@ -346,6 +349,10 @@ class SimVecEnv:
         broken = health.diverged | self._lost
         self.truth.copy_from(self._previous, broken)
         return broken
+
+    def _end_step(self) -> None:
+        self._sent = False
+        self.engine.end_step()
 
     def _redraw(self) -> None:
         period = self.task.control_period_s
@@ -423,7 +430,13 @@ class SimVecEnv:
         return self._sampler.values
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Return everything that determines the future, name to array, for a checkpoint."""
+        """Return everything that determines the future, name to array, for a checkpoint.
+
+        Raises:
+            EngineError: A step is under way.
+        """
+        if self._sent:
+            raise EngineError("a step is under way: call receive() first")
         state = {f"engine.{k}": v for k, v in self.engine.get_state().items()}
         state.update({f"book.{k}": v for k, v in self.book.arrays().items()})
         state.update({f"params.{k}": v for k, v in self._sampler.values.items()})
@@ -446,6 +459,7 @@ class SimVecEnv:
 
         Raises:
             CheckpointError: It is of an environment with other worlds, task or randomization.
+            EngineError: A step is under way.
         """
         self._check_state(state)
         self._reseed(int(state["seed"][0]))

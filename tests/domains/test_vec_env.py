@@ -114,6 +114,44 @@ def test_stepping_before_a_reset_is_refused(build: Build) -> None:
         build().step(np.zeros((2, 1)))
 
 
+@pytest.mark.parametrize("part", ["begin_step", "end_step"])
+def test_an_interrupted_step_is_made_good_by_a_reset(
+    build: Build, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, untouched = build(2), build(2)
+    env.reset(0)
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(env.engine, part, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            env.step(np.ones((2, 1)))
+    with pytest.raises(EngineError, match="call reset"):
+        env.step(np.ones((2, 1)))
+    np.testing.assert_array_equal(env.reset(3), untouched.reset(3))
+    assert_equal(rollout(env, tape(5, 2)), rollout(untouched, tape(5, 2)))
+
+
+def test_a_reset_drops_a_step_that_is_under_way(closing: list[SimVecEnv]) -> None:
+    made = [
+        SimVecEnv(double_pendulum(), Pendubot(), Domain(name="d", engine="mujoco"), 3, workers=2)
+        for _ in range(2)
+    ]
+    closing += made
+    env, untouched = made
+    env.reset(0)
+    env.send(np.ones((3, 1)))
+    for ask in (env.get_state, lambda: env.set_state({})):
+        with pytest.raises(EngineError, match=r"a step is under way: call receive\(\) first"):
+            ask()
+    np.testing.assert_array_equal(env.reset(3), untouched.reset(3))
+    with pytest.raises(EngineError, match="receive without a step"):
+        env.receive()
+    assert_equal(rollout(env, tape(5, 3)), rollout(untouched, tape(5, 3)))
+
+
 # -- episodes --------------------------------------------------------------------------------------
 
 
