@@ -3,8 +3,9 @@
 Orders and answers are counted in shared memory, and whoever waits looks at the counter for some
 microseconds. If nothing comes, it says that it sleeps and blocks, and the other one then rings.
 Between telling and looking both take a lock of their own, which no store overtakes, so that they
-cannot miss each other; on processors where stores may overtake each other, nobody spins and every
-order is a message.
+cannot miss each other. On processors where stores may overtake each other, a counter that moved
+does not say that what was written before it is there: nobody spins, every order and every answer
+rings, and nobody looks at a counter before it was heard.
 
 To be woken costs some hundred microseconds. Where every process has a processor, both spin for
 about as long as a policy takes to answer. Where there are fewer, the parent sleeps at once, and a
@@ -91,12 +92,13 @@ class WorkerBell:
         Raises:
             EOFError: The parent is gone.
         """
-        words, message = self._words, b""
+        words, message, heard = self._words, b"", _SPINS
         if not self._spin():
             words[_ASLEEP] = 1
             _fence()
-            while words[_ORDER] == self._seen:
+            while not heard or words[_ORDER] == self._seen:
                 for number, _ in self._poller.poll(_LOOK_AGAIN_MS):
+                    heard = True
                     if self._own is not None and number == self._own.number:
                         self._own.hush()
                     else:
@@ -121,9 +123,11 @@ class WorkerBell:
             _ring(self._parents, self._pipe)
 
     def _spin(self) -> bool:
+        if not _SPINS:
+            return False
         end = time.perf_counter() + self._spin_as.worker_s
         while self._words[_ORDER] == self._seen:
-            if not _SPINS or time.perf_counter() > end:
+            if time.perf_counter() > end:
                 return False
             if self._spin_as.yields:
                 os.sched_yield()
@@ -160,7 +164,7 @@ class ParentBell:
         self.doorbell: Doorbell | None = None
         if doorbells is not None:
             self._workers, self.doorbell = doorbells
-        self._count = 0
+        self._count, self._heard = 0, False
 
     def order(self, kind: int, message: bytes = b"") -> None:
         """Give an order.
@@ -175,7 +179,7 @@ class ParentBell:
         words = self._words
         words[_KIND] = kind
         self._count += 1
-        self.message = b""
+        self.message, self._heard = b"", False
         words[_ORDER] = self._count
         _fence()
         # After the counter, because whoever is woken by it looks there.
@@ -187,7 +191,7 @@ class ParentBell:
     @property
     def done(self) -> bool:
         """Return whether the last order is done."""
-        return bool(self._words[_ANSWER] == self._count)
+        return bool(self._words[_ANSWER] == self._count) and (self._heard or _SPINS)
 
     def sleeps(self, asleep: bool) -> None:
         """Tell the worker whether it has to send a byte."""
@@ -209,6 +213,7 @@ class ParentBell:
             EOFError: The worker is gone.
             OSError: The worker is gone.
         """
+        self._heard = True
         if self.doorbell is not None and number == self.doorbell.number:
             self.doorbell.hush()
             return

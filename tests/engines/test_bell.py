@@ -4,6 +4,7 @@ import multiprocessing
 import select
 import threading
 import time
+from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
@@ -93,6 +94,45 @@ def test_orders_arrive_once_and_in_order(
         assert ends.parent.finish() == (b"r" + expected[-1][1] if i % 3 == 0 else b"")
     assert ends.orders == expected
     ends.close()
+
+
+def test_who_may_see_a_counter_too_early_hears_before_he_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bell, "_SPINS", False)
+    words = memoryview(np.zeros(WORDS, dtype=np.int64))
+    here, there = multiprocessing.Pipe()
+    parent = ParentBell(words, here)
+    worker = WorkerBell(words, there, Spin(0.0, 0.0, yields=False))
+    rung: list[str] = []
+
+    class Late:
+        """Let what was sent arrive when it is waited for, long after the counter moved."""
+
+        def __init__(self, name: str, sender: Connection, receiver: Connection) -> None:
+            self.name, self.sender, self.receiver = name, sender, receiver
+
+        def register(self, *_: object) -> None:
+            pass
+
+        def poll(self, _: int) -> list[tuple[int, int]]:
+            rung.append(self.name)
+            self.sender.send_bytes(bell.WAKE)
+            return [(self.receiver.fileno(), select.POLLIN)]
+
+    monkeypatch.setattr(bell, "_ring", lambda *_: None)
+    worker._poller = Late("worker", here, there)  # type: ignore[assignment]
+    monkeypatch.setattr(bell.select, "poll", lambda: Late("parent", there, here))
+    for _ in range(2):
+        parent.order(STEP)
+        assert worker.next_order() == (STEP, b"")
+        worker.answer(DONE)
+        assert not parent.done
+        assert wait([parent], 5.0) == []
+        assert parent.done
+    assert rung == ["worker", "parent"] * 2
+    here.close()
+    there.close()
 
 
 def test_who_takes_too_long_is_named() -> None:
