@@ -4,6 +4,7 @@ The memory has no name in the file system (an unlinked file that the workers inh
 can be left behind, however a process ends.
 """
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -184,6 +185,8 @@ def _check_travels(spec: EngineSpec) -> None:
 
 def _limit_waiting(pipe: Connection, patience_s: float) -> None:
     """Let no message, half sent or half read, wait longer for a worker that is stopped."""
+    if not math.isfinite(patience_s):
+        return
     whole = int(patience_s)
     limit = struct.pack("@ll", whole, int(1e6 * (patience_s - whole)))
     with socket.socket(fileno=os.dup(pipe.fileno())) as end:

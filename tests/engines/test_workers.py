@@ -1,5 +1,6 @@
 """An engine in worker processes is the same engine, to the last bit, and leaves nothing behind."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -387,7 +388,7 @@ def test_the_parent_can_do_something_else_during_a_step(workers: Start) -> None:
 
 
 def test_a_closed_engine_says_so_and_closes_again(workers: Start) -> None:
-    engine = workers()
+    engine = workers(step_timeout_s=math.inf)
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="it was closed"):
