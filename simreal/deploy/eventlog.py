@@ -14,11 +14,11 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from simreal.core.closing import Closing
 from simreal.deploy.drain import Recorder
 from simreal.deploy.ring import Ring
 from simreal.errors import ConfigError
@@ -33,7 +33,7 @@ _END_S = 20.0
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 
 
-class EventLog:
+class EventLog(Closing):
     """Write a log. Use it as a context manager, or call `close`."""
 
     def __init__(
@@ -133,19 +133,6 @@ class EventLog:
         self._ring.put(frame, payload)
         if self._recorder is not None and 2 * self._ring.filled > self._ring.capacity:
             self._recorder.drain()
-
-    def __enter__(self) -> "EventLog":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Write what waits."""
-        self.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

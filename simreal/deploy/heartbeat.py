@@ -7,7 +7,8 @@ stopped while it held one would stop the other as well.
 import mmap
 import os
 import time
-from types import TracebackType
+
+from simreal.core.closing import Closing
 
 _NAMES = (
     "version",
@@ -26,7 +27,7 @@ _VERSION = 1
 _BEAT, _EPOCH, _TRIPPED = _PLACE["beat_ns"], _PLACE["epoch"], _PLACE["tripped_epoch"]
 
 
-class Heartbeat:
+class Heartbeat(Closing):
     """Hold the words; times are of the system's monotonic clock, which all processes share.
 
     Attributes:
@@ -83,16 +84,3 @@ class Heartbeat:
         self._words.release()
         self._map.close()
         os.close(self.fd)
-
-    def __enter__(self) -> "Heartbeat":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release the memory."""
-        self.close()

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
+from simreal.core.closing import Closing
 from simreal.deploy.heartbeat import Heartbeat
 from simreal.errors import ArmError
 
@@ -39,7 +39,7 @@ def time_to_damping_s(period_s: float, real_time: bool) -> float:
     return limit if real_time else max(limit, ORDINARY_LIMIT_S)
 
 
-class Watchdog:
+class Watchdog(Closing):
     """Start a watchdog process, and be its counterpart in the controller's process.
 
     Use it as a context manager, or call `close`.
@@ -151,16 +151,3 @@ class Watchdog:
                 f"watchdog: expected the process to start, found: {line or 'it ended'}; its output "
                 "stands above"
             )
-
-    def __enter__(self) -> "Watchdog":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the process."""
-        self.close()

@@ -6,11 +6,11 @@ and quick.
 """
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from simreal.core.closing import Closing
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Command, Signals
@@ -18,7 +18,7 @@ from simreal.domains.domain import Domain
 from simreal.domains.vec_env import SimVecEnv
 
 
-class SimulatedRobot:
+class SimulatedRobot(Closing):
     """Stand for the robot of a domain; see `simreal.deploy.RobotIO`."""
 
     def __init__(self, robot: Robot, task: Task, domain: Domain, *, seed: int = 0) -> None:
@@ -91,16 +91,3 @@ class SimulatedRobot:
     def close(self) -> None:
         """Release the world."""
         self._env.close()
-
-    def __enter__(self) -> "SimulatedRobot":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release the world."""
-        self.close()

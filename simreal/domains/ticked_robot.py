@@ -7,12 +7,12 @@ physics tick, and all actuators open.
 """
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from simreal.core.action import ActionTerm
+from simreal.core.closing import Closing
 from simreal.core.observation import Term
 from simreal.core.robot import Actuator, Robot
 from simreal.core.task import Array, StateView, Task
@@ -25,7 +25,7 @@ _ENDLESS_S = 1e6
 _FAR_RAD = 1e4  # where a position-driven joint has no limits
 
 
-class TickedRobot:
+class TickedRobot(Closing):
     """Stand for the robot of a domain, one physics tick at a time.
 
     Attributes:
@@ -107,19 +107,6 @@ class TickedRobot:
     def close(self) -> None:
         """Release the world."""
         self._env.close()
-
-    def __enter__(self) -> "TickedRobot":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release the world."""
-        self.close()
 
     def _braking(self) -> np.ndarray:
         """Return the torque against the motion of each driven joint (A)."""

@@ -5,11 +5,11 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from simreal.core.closing import Closing
 from simreal.deploy.decode import one_line
 from simreal.deploy.messages import Command, Signals
 from simreal.deploy.transports.frames import Drop, Frame, FrameCodec, Kind
@@ -26,7 +26,7 @@ _HELLO_EVERY_S = 0.1
 _MAX_LEAD_S = 2e-3  # how far a clock may run ahead between two exchanges, beyond the uncertainty
 
 
-class RobotClient:
+class RobotClient(Closing):
     """Read and command a robot; see `simreal.deploy.RobotIO`.
 
     Attributes:
@@ -198,19 +198,6 @@ class RobotClient:
     def close(self) -> None:
         """Close the link."""
         self._link.close()
-
-    def __enter__(self) -> "RobotClient":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the link."""
-        self.close()
 
     def _known(self) -> Introduction:
         if self._introduction is None:

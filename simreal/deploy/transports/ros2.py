@@ -9,11 +9,11 @@ set there. Nor do they say what robot it is: its interface is what the caller st
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from simreal.core.closing import Closing
 from simreal.deploy.messages import Command, Signals
 from simreal.deploy.transports.ros2_messages import (
     Ros2Types,
@@ -47,7 +47,7 @@ class Ros2Topics:
     angular_velocity: str | None = None
 
 
-class Ros2Robot:
+class Ros2Robot(Closing):
     """Read and command a robot over ROS 2; see `simreal.deploy.RobotIO`.
 
     Attributes:
@@ -158,19 +158,6 @@ class Ros2Robot:
             self._node.destroy_node()
             self._executor.shutdown()
             self._context.shutdown()
-
-    def __enter__(self) -> "Ros2Robot":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the node."""
-        self.close()
 
     @property
     def _complete(self) -> bool:
