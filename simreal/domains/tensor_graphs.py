@@ -105,17 +105,16 @@ class Pieces:
         run = self._runs[name] = self._runs.get(name, 0) + 1
         # The first run is as it is: it makes the constants that a compiler is to find.
         if self._compiler is not None and fuse and run > 1:
-            body = self._fused(name, body)
+            body = self._fused(name, body, self._compiler)
         if not self.graphs or run <= WARM_UP_STEPS:
             body()
             return
         self._captured[name] = self._capture(name, body)
         self._captured[name].replay()
 
-    def _fused(self, name: str, body: Callable[[], Any]) -> Callable[[], Any]:
+    def _fused(self, name: str, body: Callable[[], Any], compiler: Compiler) -> Callable[[], Any]:
         if name not in self._compiled:
-            assert self._compiler is not None
-            self._compiled[name] = self._compiler(body)
+            self._compiled[name] = compiler(body)
         compiled = self._compiled[name]
 
         def run() -> None:
