@@ -214,5 +214,5 @@ def test_torchrun_trains_and_writes_once(tmp_path: Path) -> None:
     assert done.stdout.count("policy     ") == 1
     assert json.loads((folder / "summary.json").read_text())["num_steps"] == 256
     steps = [row["time/total_timesteps"] for row in read(folder / "tensorboard" / "progress.csv")]
-    assert steps == ["128", "256", "256"] or steps == ["128", "256"]
+    assert steps == ["128", "256", "256"]  # the last row tells of the last evaluation
     assert (folder / "policy" / "manifest.json").is_file()
