@@ -10,6 +10,7 @@ import pickle
 import signal
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -73,7 +74,8 @@ def serve(
     except (EOFError, ConnectionError):
         return  # the parent is gone, or wants no more
     except Exception as error:
-        connection.send(parts(error))
+        with suppress(ConnectionError):  # another worker failed first, and the parent has told it
+            connection.send(parts(error))
     finally:
         if worker is not None:
             worker.engine.close()

@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 
 from simreal.core.params import DynamicsParams
-from simreal.engines import Engine, EngineSpec, crew, make_engine, process_crew
+from simreal.engines import (
+    Engine,
+    EngineSpec,
+    crew,
+    make_engine,
+    process_crew,
+    worker_process,
+)
+from simreal.engines.bell import WORDS, Spin
 from simreal.engines.crew import Loss
 from simreal.engines.process_crew import ProcessCrew
 from simreal.engines.shared import Layout
@@ -178,6 +186,18 @@ def test_what_a_worker_refuses_to_build_is_refused_here(
         workers(**settings)
     assert "Traceback" in str(caught.value.__cause__)
     assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_fails_after_another_one_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    refused, layout = spec(params=("mass.absent",)), Layout(5, N, 2, 9, 2, num_words=WORDS)
+    here, there = multiprocessing.Pipe()
+    here.close()  # the parent has heard enough
+    spin = Spin(0.0, 0.0, yields=False)
+    worker_process.serve(
+        there, None, np.zeros(layout.size), layout, (0, 0), spin, "mujoco", refused
+    )
+    assert there.closed
 
 
 def test_fewer_than_one_worker_is_refused() -> None:
