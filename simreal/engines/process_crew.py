@@ -8,12 +8,14 @@ import math
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
 import struct
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -103,9 +105,9 @@ class ProcessCrew(Crew):
             daemon=True,
         )
         self._pipes[worker], self._bells[worker] = here, ParentBell(words, here, doorbells)
-        with _one_thread():
+        with _one_thread(), _uninterrupted():
             process.start()
-        self.processes[worker] = process
+            self.processes[worker] = process
         there.close()  # so that the end of the worker is the end of the pipe
 
     def built(self, worker: int) -> bool | Loss | RemoteError:
@@ -207,6 +209,17 @@ def _one_thread() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back; a process that is started now never gets one, not even while it imports."""
+    resource_tracker.ensure_running()  # before, since it lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(

@@ -393,6 +393,24 @@ def test_five_restarts_a_minute_are_allowed(monkeypatch: pytest.MonkeyPatch) -> 
     assert limit.total == 6
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc")
+def test_ctrl_c_does_not_reach_a_worker_that_still_imports(
+    workers: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, blocked = ProcessCrew.built, []
+
+    def look_first(self: ProcessCrew, worker: int) -> Any:
+        status = Path(f"/proc/{self.processes[worker].pid}/status").read_text()
+        mask = next(line for line in status.splitlines() if line.startswith("SigBlk"))
+        blocked.append(bool(int(mask.split()[1], 16) & 1 << signal.SIGINT - 1))
+        return built(self, worker)
+
+    monkeypatch.setattr(ProcessCrew, "built", look_first)
+    workers()
+    assert blocked == [True, True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])  # but it reaches us
+
+
 def test_the_parent_can_do_something_else_during_a_step(workers: Start) -> None:
     engine, single = workers(), make_engine("pybullet", spec())
     commands = np.ones((5, N, 2))
