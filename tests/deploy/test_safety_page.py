@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from simreal.deploy import watchdog
 from simreal.deploy.settings import ControlSettings
 from simreal.deploy.states import State
 
@@ -33,4 +34,5 @@ def test_every_state_and_no_certificate_is_mentioned() -> None:
     assert all(state.name in PAGE for state in State)
     assert "None of it is certified functional" in PAGE
     assert all(word in PAGE for word in ("skip", "stop", "late"))
-    assert ControlSettings(period_s=0.01).frozen_periods + 1 == 6  # the bound of the page
+    assert ControlSettings(period_s=0.01).frozen_periods + 1 == 6  # the bounds of the page
+    assert watchdog._SILENT_S == 0.5

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from simreal.core.robot import Robot
-from simreal.deploy import Verdict, Watchdog
+from simreal.deploy import Bundle, Controller, Mode, Verdict, Watchdog, load
 from simreal.deploy.heartbeat import Heartbeat
 from simreal.deploy.realtime import RealTime
 from simreal.deploy.watch import Watch, make_target
 from simreal.deploy.watchdog import time_to_damping_s
 from simreal.errors import ArmError, ConfigError
+from tests.deploy.fake_robot import TICK, FakeRobot, make_controller
 from tests.deploy.robot_process import LiveRobot, kill, start_controller
 
 MS = 1_000_000
@@ -173,6 +174,53 @@ def test_a_watchdog_that_was_killed_or_stopped_is_noticed() -> None:
         _until(lambda: "ended with -9" in (watchdog.problem() or ""))
 
 
+@pytest.fixture
+def bundle(written: Path) -> Bundle:
+    return load(written)
+
+
+def _runs(controller: Controller, fake: FakeRobot) -> None:
+    controller.arm()
+    for _ in range(3):
+        controller.cycle()
+        assert fake.act().mode is Mode.RUN
+        fake.sleep(TICK)
+
+
+def test_a_controller_whose_watchdog_was_killed_damps_and_does_not_arm(
+    bundle: Bundle, robot: Robot
+) -> None:
+    fake = FakeRobot(robot)
+    with Watchdog("tests.deploy.test_watchdog:Told", limit_s=600.0) as watchdog:
+        controller = make_controller(bundle, fake, watchdog=watchdog)
+        _runs(controller, fake)
+        os.kill(watchdog.pid, signal.SIGKILL)
+        _until(lambda: watchdog.problem() is not None)
+        controller.cycle()
+        words = "watchdog: expected a running process, found one that ended with -9"
+        assert controller.fault == words
+        assert fake.act().mode is Mode.DAMP
+        controller.clear_fault()
+        with pytest.raises(ArmError, match=words):
+            controller.arm()
+
+
+def test_a_controller_that_was_tripped_learns_of_it(bundle: Bundle, robot: Robot) -> None:
+    """And its next arming has an epoch that nobody has revoked."""
+    fake = FakeRobot(robot)
+    with Watchdog("tests.deploy.test_watchdog:Told", limit_s=600.0) as watchdog:
+        controller = make_controller(bundle, fake, watchdog=watchdog)
+        _runs(controller, fake)
+        watchdog._beat.set("limit_ns", 1)
+        _until(lambda: watchdog.tripped_epoch == 1)
+        controller.cycle()
+        assert controller.fault == "the watchdog tripped epoch 1"
+        assert fake.act().mode is Mode.DAMP
+        controller.clear_fault()
+        _runs(controller, fake)
+        assert controller.epoch == 2
+
+
 def _until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -240,7 +288,7 @@ def _time_to_damping(
 def test_a_killed_or_stopped_process_is_damped_in_time(
     number: signal.Signals, written: Path, live: LiveRobot
 ) -> None:
-    """10 ms without real-time scheduling, of the machine's best of five: it may be busy."""
+    """10 ms without real-time scheduling, of the machine's best of ten: it may be busy."""
     assert _time_to_damping(written, live, number, within_s=0.01) <= 0.01
 
 
