@@ -5,6 +5,7 @@ import select
 import threading
 import time
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,44 @@ def test_orders_arrive_once_and_in_order(
         assert ends.parent.finish() == (b"r" + expected[-1][1] if i % 3 == 0 else b"")
     assert ends.orders == expected
     ends.close()
+
+
+class Noted(list[int]):
+    """Remember in what order words are written."""
+
+    def __init__(self) -> None:
+        super().__init__([0] * WORDS)
+        self.order: list[int] = []
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.order.append(place)
+        super().__setitem__(place, value)
+
+
+def test_what_a_counter_announces_is_written_before_it() -> None:
+    here, there = multiprocessing.Pipe()
+    words: Any = Noted()
+    parent, worker = ParentBell(words, here), WorkerBell(words, there, Spin(0.0, 0.0, yields=False))
+    words.order.clear()
+    parent.order(CALL, b"x")
+    assert words.order == [bell._KIND, bell._ORDER]
+    worker.next_order()
+    words.order.clear()
+    worker.answer(b"rx")
+    assert words.order == [bell._SPOKE, bell._ANSWER]
+    here.close()
+    there.close()
+
+
+def test_an_answer_of_the_worker_before_is_none_of_the_new_one() -> None:
+    here, there = multiprocessing.Pipe()
+    words = np.zeros(WORDS, dtype=np.int64)
+    words[bell._ANSWER] = 1  # the one before ended after its first order
+    parent = ParentBell(memoryview(words), here)
+    parent.order(STEP)
+    assert not parent.done
+    here.close()
+    there.close()
 
 
 def test_who_may_see_a_counter_too_early_hears_before_he_looks(
