@@ -379,6 +379,29 @@ def test_too_many_losses_end_the_run_with_the_workers_own_error(
         engine.step(np.zeros((5, N, 2)))
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks into /proc")
+def test_pipes_and_doorbells_of_lost_and_closed_workers_are_given_back(workers: Start) -> None:
+    workers().close()  # what stays for the next engine is there now
+    before = ways_to_others()
+    engine = workers()
+    assert len(ways_to_others()) > len(before)
+    os.kill(engine._crew.processes[0].pid, signal.SIGKILL)
+    engine.step(np.zeros((5, N, 2)))
+    engine.close()
+    assert ways_to_others() == before
+
+
+def ways_to_others() -> list[str]:
+    """Return what this process holds open that another one can hold, too."""
+    found = []
+    for number in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(str(number.readlink()))
+        except FileNotFoundError:  # that of the listing itself
+            continue
+    return sorted(name for name in found if name.startswith(("socket:", "pipe:", "anon_inode:")))
+
+
 def test_five_restarts_a_minute_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(crew.time, "monotonic", lambda: now)
