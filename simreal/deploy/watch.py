@@ -17,6 +17,7 @@ from simreal.errors import ConfigError
 
 _LOOKS = 10  # per limit
 _ORDINARY_WAIT_S = 0.001
+_LONGEST_WAIT_S = 0.1  # a controller takes a watchdog that does not look for a stopped one
 _REPEAT_S = 0.02
 _LINGER_S = 2.0
 
@@ -87,7 +88,7 @@ class Watch:
     def wait_s(self) -> float:
         """Return how long to wait before the next look [s]."""
         limit_s = self._beat.get("limit_ns") / 1e9
-        return limit_s / _LOOKS if limit_s else _ORDINARY_WAIT_S
+        return min(limit_s / _LOOKS, _LONGEST_WAIT_S) if limit_s else _ORDINARY_WAIT_S
 
     def _tell(self, now_ns: int) -> None:
         self._told_ns = now_ns

@@ -131,6 +131,8 @@ def test_a_disarmed_controller_may_be_silent(bench: Bench) -> None:
 def test_it_looks_ten_times_per_limit(bench: Bench) -> None:
     bench.arm(1, 0)
     assert bench.watch.wait_s() == pytest.approx(3e-4)
+    bench.beat.set("limit_ns", 600_000 * MS)
+    assert bench.watch.wait_s() == 0.1  # else its controller would take it for stopped
 
 
 @pytest.mark.parametrize(
