@@ -45,6 +45,12 @@ def robot_problems(
         for a in manifest.robot.actuators
         if a.loop != "motor"
     ]
+    trained_s = manifest.timing.control_period_s
+    if not math.isclose(settings.period_s, trained_s, rel_tol=1e-6):
+        problems.append(
+            f"period_s of the settings: expected {trained_s} s, at which the policy was trained, "
+            f"found {settings.period_s} s"
+        )
     expected = settings.tick_s
     if robot_period_s is not None and not math.isclose(robot_period_s, expected, rel_tol=1e-6):
         problems.append(f"control period: expected {expected} s, found {robot_period_s} s")
@@ -73,7 +79,8 @@ def timing_problems(policy: Policy, bundle: Bundle, settings: ControlSettings) -
         bundle: Its bundle, whose golden signals are given to it.
         settings: Number of steps, deadline.
     """
-    if settings.probe_steps < 1:
+    steps = settings.probe_steps or 0
+    if steps < 1:
         return []
     manifest, recorded = bundle.manifest, bundle.golden.signals
     policy.bind(manifest.robot.joint_names)
@@ -82,8 +89,8 @@ def timing_problems(policy: Policy, bundle: Bundle, settings: ControlSettings) -
         for step in range(manifest.golden.steps)
     ]
     policy.reset(golden[0])
-    took = np.empty(settings.probe_steps)
-    for i in range(-_PROBE_WARM, settings.probe_steps):
+    took = np.empty(steps)
+    for i in range(-_PROBE_WARM, steps):
         signals = golden[i % len(golden)]
         begin = time.perf_counter()
         policy.step(signals)
@@ -95,7 +102,7 @@ def timing_problems(policy: Policy, bundle: Bundle, settings: ControlSettings) -
         return []
     return [
         f"time of a policy step: expected less than {deadline * 1e3:.3g} ms in "
-        f"{_PROBE_SHARE:.1%} of {settings.probe_steps} steps, found {worst * 1e3:.3g} ms"
+        f"{_PROBE_SHARE:.1%} of {steps} steps, found {worst * 1e3:.3g} ms"
     ]
 
 

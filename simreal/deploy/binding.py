@@ -23,7 +23,7 @@ def interface_differences(robot: RobotEntry, found: Mapping[str, Any]) -> list[s
     """
     expected = robot.interface
     problems = [
-        _difference(key, expected[key], found.get(key, Words("nothing")))
+        _difference(f"{key} of the robot", expected[key], found.get(key, Words("nothing")))
         for key in ("name", "fixed_base")
         if found.get(key) != expected[key]
     ]

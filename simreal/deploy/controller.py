@@ -11,6 +11,7 @@ Its protections are no certified functional safety: an emergency stop belongs at
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 
@@ -93,9 +94,9 @@ class Controller:
         """
         self.bundle, self.robot, self.manifest = bundle, robot, bundle.manifest
         self._live = clock is time.monotonic
-        if settings is None:
-            probe = _PROBE_STEPS if self._live else 0
-            settings = ControlSettings.of(self.manifest, probe_steps=probe)
+        settings = ControlSettings.of(self.manifest) if settings is None else settings
+        if settings.probe_steps is None:
+            settings = replace(settings, probe_steps=_PROBE_STEPS if self._live else 0)
         self.settings = settings
         self._clock, self._sleep, self._robot_period_s = clock, sleep, period_s
         self._policy = NumpyPolicy(bundle) if policy is None else policy

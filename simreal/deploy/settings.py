@@ -4,6 +4,7 @@ Every number has a default that is on. A manifest states what it knows better; w
 state more by hand, and what was chosen stands in the event log.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -53,7 +54,8 @@ class ControlSettings:
             joint's largest speed, for other commands the whole range within a period.
         acceleration_limit: Largest change of that rate, by joint; unlimited where absent.
         dead_man_timeout_s: Age from which the operator counts as gone [s].
-        probe_steps: Policy steps that are timed before arming; 0 for none.
+        probe_steps: Policy steps that are timed before arming; 0 for none, None for 1000 where time
+            is real and none where it is simulated.
     """
 
     period_s: float
@@ -82,7 +84,7 @@ class ControlSettings:
     rate_limit: dict[str, float] = field(default_factory=dict)
     acceleration_limit: dict[str, float] = field(default_factory=dict)
     dead_man_timeout_s: float = 0.5
-    probe_steps: int = 0
+    probe_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -98,12 +100,16 @@ class ControlSettings:
                 f"actuator_multiple: got {self.actuator_multiple}; a whole number of commands per "
                 "period of the policy is needed"
             )
-        for key in ("period_s", "rate_tolerance", "rate_window", "max_gap_periods", "soft_limit"):
-            if not getattr(self, key) > 0:
-                raise ConfigError(f"{key}: got {getattr(self, key)}; more than 0 is needed")
-        for key in ("soft_limit", "velocity_barrier", "start_max_velocity"):
-            if not getattr(self, key) <= 1:
-                raise ConfigError(f"{key}: got {getattr(self, key)}; at most 1 is needed")
+        for key in _POSITIVE:
+            _expect(key, getattr(self, key), lambda value: value > 0, "more than 0")
+        for key in _NOT_NEGATIVE:
+            _expect(key, getattr(self, key), lambda value: value >= 0, "0 or more")
+        for key in ("soft_limit", "start_max_velocity"):
+            _expect(key, getattr(self, key), lambda value: value <= 1, "at most 1")
+        _expect("velocity_barrier", self.velocity_barrier, lambda value: value < 1, "less than 1")
+        for key in ("rate_limit", "acceleration_limit"):
+            for joint, value in getattr(self, key).items():
+                _expect(f"{key} of joint '{joint}'", value, lambda v: v > 0, "more than 0")
 
     @property
     def tick_s(self) -> float:
@@ -130,6 +136,11 @@ class ControlSettings:
             if name not in {f.name for f in fields(ControlSettings)}:
                 known = [f.name for f in fields(ControlSettings)]
                 raise unknown_name("control setting", name, known)
+        driven = manifest.robot.actuator_names
+        for key in ("rate_limit", "acceleration_limit"):
+            for joint in changes.get(key, {}):
+                if joint not in driven:
+                    raise unknown_name(f"joint in {key}", joint, driven)
         timing, safety = manifest.timing, manifest.safety
         settings = ControlSettings(
             period_s=timing.control_period_s,
@@ -146,3 +157,35 @@ class ControlSettings:
 
 
 _SHAPES = ("none", "linear")
+_POSITIVE = (
+    "period_s",
+    "deadline_s",
+    "max_consecutive_overruns",
+    "rate_tolerance",
+    "rate_window",
+    "max_gap_periods",
+    "frozen_periods",
+    "jump_factor",
+    "unit_tolerance",
+    "soft_limit",
+    "barrier_share",
+    "velocity_barrier",
+    "dead_man_timeout_s",
+)
+_NOT_NEGATIVE = (
+    "max_stale_periods",
+    "jump_slack",
+    "limit_margin",
+    "start_pose_max_error",
+    "start_max_velocity",
+    "start_max_turn",
+    "blend_in_s",
+    "barrier_horizon_periods",
+    "probe_steps",
+)
+
+
+def _expect(key: str, value: Any, holds: Callable[[Any], bool], words: str) -> None:
+    """Refuse a number out of bounds; None, where it is allowed, is none."""
+    if value is not None and not holds(value):
+        raise ConfigError(f"{key}: got {value}; {words} is needed")

@@ -292,6 +292,22 @@ def test_a_wrong_rate(bundle: Bundle, fake: FakeRobot) -> None:
     assert "control period: expected 0.002 s, found 0.0022 s" in message
 
 
+def test_a_period_that_the_policy_was_not_trained_at(bundle: Bundle, fake: FakeRobot) -> None:
+    message = _refusal(make_controller(bundle, fake, changes={"period_s": 0.02}))
+    assert "period_s of the settings: expected 0.01 s, at which the policy was trained" in message
+    assert "found 0.02 s" in message
+
+
+def test_steps_are_timed_wherever_time_is_real(bundle: Bundle, fake: FakeRobot) -> None:
+    """Also where whoever deploys states settings of his own."""
+    settings = ControlSettings.of(bundle.manifest, actuator_multiple=5)
+    live = Controller(bundle, fake, settings=settings, without_watchdog=True)
+    assert live.settings.probe_steps == 1000
+    assert make_controller(bundle, fake).settings.probe_steps == 0
+    stated = ControlSettings.of(bundle.manifest, probe_steps=0)
+    assert Controller(bundle, fake, settings=stated).settings.probe_steps == 0
+
+
 def test_a_joint_that_moves_too_fast_to_begin(bundle: Bundle, fake: FakeRobot) -> None:
     fake.vel[2] = 16.0
     message = _refusal(make_controller(bundle, fake))
@@ -389,6 +405,14 @@ def test_the_manifest_decides_what_it_states(make_spec: Callable[..., BundleSpec
         ({"actuator_multiple": 2.5}, "actuator_multiple: got 2.5; a whole number"),
         ({"actuator_multiple": 0}, "actuator_multiple: got 0; a whole number"),
         ({"soft_limit": 1.1}, "soft_limit: got 1.1; at most 1"),
+        ({"velocity_barrier": 1.0}, "velocity_barrier: got 1.0; less than 1"),
+        ({"barrier_share": 0.0}, "barrier_share: got 0.0; more than 0"),
+        ({"max_consecutive_overruns": 0}, "max_consecutive_overruns: got 0; more than 0"),
+        ({"blend_in_s": -1.0}, "blend_in_s: got -1.0; 0 or more"),
+        ({"start_pose_max_error": float("nan")}, "start_pose_max_error: got nan; 0 or more"),
+        ({"rate_limit": {"elbow": -5.0}}, "rate_limit of joint 'elbow': got -5.0; more than 0"),
+        ({"rate_limit": {"elbw": 5.0}}, r"joint in rate_limit 'elbw'. Did you mean 'elbow'\?"),
+        ({"acceleration_limit": {"slider": 5.0}}, "joint in acceleration_limit 'slider'"),
         ({"rate_tolerance": 0.0}, "rate_tolerance: got 0.0; more than 0"),
     ],
 )

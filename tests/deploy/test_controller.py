@@ -136,7 +136,7 @@ def _fault(change: Callable[[dict[str, Any]], Any]) -> Callable[[SimulatedRobot]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_interface(lambda i: i.update(name="leg")), "name: expected 'arm', found 'leg'"),
+        (_interface(lambda i: i.update(name="leg")), "name of the robot: expected 'arm', found"),
         (
             _interface(lambda i: i["joints"][2].update(name="elbo")),
             "joint 'elbow': expected one, found none. Did you mean 'elbo'?",

@@ -485,6 +485,37 @@ def test_the_dead_man_switch_stops_without_a_fault(bundle: Bundle, fake: FakeRob
     assert controller.run(0.1).fault is None
 
 
+def test_a_switch_on_another_clock_or_without_an_answer_is_not_held(
+    bundle: Bundle, fake: FakeRobot
+) -> None:
+    """Ahead by what asking takes it may be; years ahead it would never be let go."""
+    ahead = [0.4]
+    controller = make_controller(bundle, fake, dead_man=lambda: fake.clock() + ahead[0])
+    controller.arm()
+    controller.cycle()
+    assert fake.act().mode is Mode.RUN
+    ahead[0] = 1.7e9
+    fake.sleep(TICK)
+    controller.cycle()
+    assert fake.act().mode is Mode.DAMP
+    assert controller.state is State.SAFE_STOP
+    with pytest.raises(Exception, match=r"dead-man switch: .* within 0\.5 s, found -1\.7e\+09 s"):
+        controller.arm()
+
+    def unplugged() -> float:
+        raise OSError("no such device")
+
+    controller = make_controller(bundle, fake, dead_man=lambda: fake.clock())
+    controller.arm()
+    controller.cycle()
+    controller._guards._dead_man = unplugged
+    fake.sleep(TICK)
+    controller.cycle()
+    assert fake.act().mode is Mode.DAMP
+    with pytest.raises(Exception, match="the dead-man switch failed: OSError: no such device"):
+        controller.arm()
+
+
 def test_a_latched_gate_is_a_fault_and_refuses_to_arm(bundle: Bundle, fake: FakeRobot) -> None:
     controller = make_controller(bundle, fake)
     controller.arm()
