@@ -212,6 +212,8 @@ class _Run:
         single_thread()
         self.processes = processes()
         self.job, self.plan, self.sink, self.stack = job, job.plan, sink, stack
+        # Before anything runs, so that what a task keeps for itself while it runs is no setting.
+        self.identity = self._identity()
         self.sim = job.settings.worlds(
             job.robot,
             job.task,
@@ -389,7 +391,7 @@ class _Run:
         tensors, meta = apart(self.processes, tensors, meta)
         tensors |= {f"best.{k}": v.cpu().numpy() for k, v in self.best.items()}
         meta |= {
-            "identity": self._identity(),
+            "identity": self.identity,
             "curve": [asdict(point) for point in self.curve],
             "best_at": self.best_at,
             "good_in_a_row": self.good_in_a_row,
@@ -415,7 +417,7 @@ class _Run:
             )
         found = newest_checkpoint(self._checkpoints) if resume else None
         if found is not None:
-            check_identity(self._identity(), found.meta["identity"], str(found.path))
+            check_identity(self.identity, found.meta["identity"], str(found.path))
         return found
 
     def _restore(self, found: Checkpoint) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 TRAIN = (
-    "task=pendulum",
     "randomization=uniform",
     "source.sensing.joint_pos_noise=0.001",
     "source.sensing.measurement_delay=0.004",
@@ -28,13 +27,21 @@ TRAIN = (
     "algo.extractor=[8]",
     "algo.head=[8]",
 )
-PPO = ("algo=ppo", "algo.num_steps=16", "algo.batch_size=32", "algo.num_epochs=4")
-TORCH = ("algo=torch_ppo", *PPO[1:])
-SAC = ("algo=sac", "algo.buffer_size=400", "algo.learning_starts=200", "algo.batch_size=32")
+PENDULUM = "task=pendulum"
+PPO = (PENDULUM, "algo=ppo", "algo.num_steps=16", "algo.batch_size=32", "algo.num_epochs=4")
+TORCH = (PENDULUM, "algo=torch_ppo", *PPO[2:])
+SAC = (
+    PENDULUM,
+    "algo=sac",
+    "algo.buffer_size=400",
+    "algo.learning_starts=200",
+    "algo.batch_size=32",
+)
 CASES = {
     "mujoco-ppo": ("source=mujoco_ideal", *PPO),
     "pybullet-ppo-2-workers": ("source=pybullet_ideal", *PPO, "workers=2"),
     "mujoco-torch-ppo": ("source=mujoco_ideal", *TORCH),
+    "pybullet-hopper": ("task=hopper", "source=pybullet_published", *TORCH[1:]),
     "pybullet-sac": ("source=pybullet_ideal", *SAC, "algo.gradient_steps=1"),
     "mujoco-sac-2-workers": ("source=mujoco_ideal", *SAC, "algo.gradient_steps=1", "workers=2"),
 }

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simreal.errors import CheckpointError
@@ -46,3 +47,19 @@ def test_a_changed_reward_weight_of_the_task_counts(toy_task: Any) -> None:
     other = type(toy_task)(torque_nm=1.3)
     with pytest.raises(CheckpointError, match=r"task\.torque_nm was 1\.2, now 1\.3"):
         check_identity(identity_of(task=other), identity_of(task=toy_task), "here")
+
+
+@pytest.mark.parametrize("name", ["Hopper", "Ant"])
+def test_a_task_that_ran_is_the_same_task(name: str, toy_domain: Callable[..., Any]) -> None:
+    pytest.importorskip("mujoco")
+    from simreal.domains import SimVecEnv
+    from simreal_envs import robots
+    from simreal_envs.tasks import bullet_locomotion
+
+    make = getattr(bullet_locomotion, f"{name}Bullet")
+    task = make()
+    env = SimVecEnv(getattr(robots, name.lower())(), task, toy_domain(dynamics={}), 16)
+    env.reset(seed=0)
+    env.step(np.zeros((16, env.action_map.dim)))
+    env.close()
+    check_identity(identity_of(task=make()), identity_of(task=task), "here")

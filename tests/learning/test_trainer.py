@@ -1,4 +1,5 @@
 import copy
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -348,6 +349,25 @@ def test_killed_before_the_first_checkpoint(
     whole = train(toy_job(folder=tmp_path / "whole"))
     killed(monkeypatch, 0, toy_job(), before=True)
     assert_same(whole, train(toy_job(), resume=True))
+
+
+def test_what_a_task_keeps_while_it_runs_is_no_setting(
+    toy_job: Build, toy_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count()
+
+    class Remembering(type(toy_task)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: dict[int, str] = {}
+
+        def reward(self, *args: Any, **kwargs: Any) -> Any:
+            self.seen[next(calls)] = "never the same number again"
+            return super().reward(*args, **kwargs)
+
+    whole = train(toy_job(folder=tmp_path / "whole", task=Remembering()))
+    killed(monkeypatch, 64, toy_job(task=Remembering()))
+    assert_same(whole, train(toy_job(task=Remembering()), resume=True))
 
 
 def test_killed_after_the_end(toy_job: Build, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from simreal.core.robot import Robot
 from simreal.core.task import Array, StateView
-from simreal_envs.tasks.gait import HALF_PI, STEEP, TARGET_X, Stance
+from simreal_envs.tasks.gait import HALF_PI, STEEP, TARGET_X, Constants, Stance
 
 _TINY = 1e-30  # keeps the length of a rotation that is none from being divided by
 
@@ -41,11 +41,10 @@ class FreeGait:
         # How far each leg's moving parts lie along its direction, in lengths of that direction.
         reach = ((thigh + 2.0 * knee) * way).sum(axis=1) / (way * way).sum(axis=1)
         self._reach = float(reach.mean())
-        self._ways = way
-        self._drop = np.cross(axis, way)[:, 2]
+        drop = np.cross(axis, way)[:, 2]
+        self._legs = Constants(x=way[:, 0], y=way[:, 1], drop=drop)
         self._parts = 5 * len(hips) + 2
         self._tick = tick_s
-        self._placed: dict[tuple[int, Any, str], dict[str, Array]] = {}
         self.rest_height = robot.base_height
 
     def to_go(self, xp: Any, state: StateView) -> Array:
@@ -80,7 +79,7 @@ class FreeGait:
         old = state.joint_pos - self._tick * state.joint_vel
         hip, knee = old[:, 0::2], old[:, 1::2]
         out = self._reach + xp.cos(knee)  # (N, legs)
-        constants = self._constants(xp, old)
+        constants = self._legs.on(xp, old)
         sin, cos = out * xp.sin(hip), out * xp.cos(hip)
         local = (
             cos @ constants["x"] - sin @ constants["y"],
@@ -95,20 +94,6 @@ class FreeGait:
             for i in (0, 1)
         )
         return forward, sideways
-
-    def _constants(self, xp: Any, like: Array) -> dict[str, Array]:
-        """Return the legs' directions as arrays of a namespace, dtype and device, made once."""
-        key = (id(xp), like.dtype, str(getattr(like, "device", "")))
-        if key not in self._placed:
-            self._placed[key] = {
-                name: xp.asarray(value, dtype=like.dtype, device=like.device)
-                for name, value in (
-                    ("x", self._ways[:, 0]),
-                    ("y", self._ways[:, 1]),
-                    ("drop", self._drop),
-                )
-            }
-        return self._placed[key]
 
 
 Vector = tuple[Array, Array, Array]

@@ -23,6 +23,42 @@ HALF_PI = 1.5707963267948966
 PI = 3.141592653589793
 
 
+class Constants:
+    """Hold arrays by name, and copies of them for each namespace, dtype and device, made once.
+
+    Its text is that of the arrays alone. A checkpoint knows its task by the texts of what the task
+    holds, and which copies there are is no setting.
+    """
+
+    def __init__(self, **arrays: np.ndarray) -> None:
+        """Take the arrays.
+
+        Args:
+            arrays: Name to array.
+        """
+        self._arrays = arrays
+        self._placed: dict[tuple[int, Any, str], dict[str, Array]] = {}
+
+    def on(self, xp: Any, like: Array) -> dict[str, Array]:
+        """Return all of them in a namespace, with the dtype and on the device of another array.
+
+        Args:
+            xp: The namespace.
+            like: The other array.
+        """
+        key = (id(xp), like.dtype, str(getattr(like, "device", "")))
+        if key not in self._placed:
+            self._placed[key] = {
+                name: xp.asarray(value, dtype=like.dtype, device=like.device)
+                for name, value in self._arrays.items()
+            }
+        return self._placed[key]
+
+    def __repr__(self) -> str:
+        """Return the arrays as text."""
+        return f"Constants({self._arrays})"
+
+
 @dataclass(frozen=True, slots=True)
 class Stance:
     """Hold what a task judges by, one number per world.
@@ -93,8 +129,7 @@ class PlanarGait:
                 link = hinges[number[link.parent]]
         moving = 2 * len(hinges) + 2
         self._share = moving / (moving + 1)
-        self._weights = {"sums": sums, "cos": cos / (moving + 1), "sin": sin / (moving + 1)}
-        self._placed: dict[tuple[int, Any, str], dict[str, Array]] = {}
+        self._weights = Constants(sums=sums, cos=cos / (moving + 1), sin=sin / (moving + 1))
         torso = robot.link(hinges[0].child)
         self._com_x, self._com_z = torso.com[0], torso.com[2]
         self._base = sum(joint.xyz[2] for joint in robot.movable[:3])
@@ -143,11 +178,12 @@ class PlanarGait:
     def _old(self, xp: Any, state: StateView) -> tuple[Array, Array, Array]:
         """Return joint positions of a tick ago (N, J), and sine and cosine of all links (N, L)."""
         old = state.joint_pos - self._tick * state.joint_vel
-        angle = old[:, 2:] @ self._constant(xp, old, "sums")
+        angle = old[:, 2:] @ self._weights.on(xp, old)["sums"]
         return old, xp.sin(angle), xp.cos(angle)
 
     def _to_go(self, xp: Any, old: Array, sin: Array, cos: Array) -> Array:
-        mean = cos @ self._constant(xp, old, "cos") + sin @ self._constant(xp, old, "sin")
+        weights = self._weights.on(xp, old)
+        mean = cos @ weights["cos"] + sin @ weights["sin"]
         place = mean + self._share * old[:, 0]
         return xp.where(place > TARGET_X, place - 2.0 * TARGET_X, -place)
 
@@ -158,13 +194,3 @@ class PlanarGait:
     def _pitch(xp: Any, sin: Array) -> Array:
         steep = HALF_PI * xp.sign(sin)
         return xp.where(xp.abs(sin) >= STEEP, steep, xp.asin(xp.clip(sin, -1.0, 1.0)))
-
-    def _constant(self, xp: Any, like: Array, name: str) -> Array:
-        """Return a weight as an array of a namespace, dtype and device, made once."""
-        key = (id(xp), like.dtype, str(getattr(like, "device", "")))
-        if key not in self._placed:
-            self._placed[key] = {
-                what: xp.asarray(value, dtype=like.dtype, device=like.device)
-                for what, value in self._weights.items()
-            }
-        return self._placed[key][name]
