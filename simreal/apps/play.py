@@ -30,7 +30,7 @@ class PlaySettings:
     seed: int = 0
     output: str | None = None
     width: int = 480
-    height: int = 360
+    height: int = 352
 
 
 def main(args: list[str]) -> int:

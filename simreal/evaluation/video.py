@@ -71,7 +71,7 @@ def write_video(
     *,
     fps: int = 25,
     width: int = 480,
-    height: int = 360,
+    height: int = 352,
 ) -> Path:
     """Write a recorded episode as an mp4 in real time.
 

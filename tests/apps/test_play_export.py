@@ -29,6 +29,14 @@ def test_an_episode_becomes_a_video(
     assert read_video(path, 64, 48).shape == (251, 48, 64, 3)  # 10 s at 25 pictures per second
 
 
+def test_a_video_has_a_size_that_a_codec_takes_if_none_is_asked_for(
+    tmp_path: Path, trained_run: Path, read_video: Callable[..., Any]
+) -> None:
+    path = tmp_path / "video.mp4"
+    assert cli.main(["play", "task=pendulum", f"policy={trained_run}", f"output={path}"]) == 0
+    assert read_video(path, 480, 352).shape == (251, 352, 480, 3)
+
+
 @pytest.mark.parametrize(
     ("override", "part"),
     [
