@@ -6,7 +6,7 @@ keeps them at its top level. Everything else asks here and never looks at `__fil
 
 from pathlib import Path
 
-from simreal.errors import ConfigError
+from simreal.errors import ConfigError, nearest
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -27,6 +27,27 @@ def policies_dir() -> Path:
         ConfigError: If the installation has lost it.
     """
     return _data_dir("policies")
+
+
+def find_bundle(name: str) -> Path:
+    """Return a folder by its path, or else a shipped policy by its name.
+
+    Args:
+        name: Path or name.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    path, shipped = Path(name), policies_dir() / name
+    if path.exists():
+        return path
+    if not shipped.is_dir():
+        known = sorted(folder.name for folder in policies_dir().iterdir() if folder.is_dir())
+        raise ConfigError(
+            f"policy: got '{name}', which is neither a bundle's path nor the name of a shipped "
+            f"policy. Shipped: {', '.join(known)}.{nearest(name, known)}"
+        )
+    return shipped
 
 
 def project_root() -> Path:

@@ -10,9 +10,9 @@ import time
 import types
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from simreal.apps.result import check_output, give
 from simreal.deploy import Bundle, Controller, EventLog, LoopReport, NumpyPolicy, load_bundle
 from simreal.deploy.policy import Policy
 from simreal.deploy.realtime import RealTime
@@ -22,7 +22,7 @@ from simreal.deploy.transports.links import controller_link, read_key
 from simreal.deploy.transports.tripwire import TripWire
 from simreal.deploy.watchdog import Watchdog
 from simreal.errors import ConfigError, unknown_name
-from simreal.paths import policies_dir
+from simreal.paths import find_bundle
 
 RUNTIMES = ("numpy", "onnx", "c")
 _LOOK_SHARE = 0.75  # of the limit: the rest is for looking, sending and receiving
@@ -76,12 +76,10 @@ def main(args: list[str]) -> int:
         0; 1 where a fault was latched.
     """
     options = parse_options(args)
+    check_output(options.output)
     report, extra = _control(options)
     content = {**dataclasses.asdict(report), **extra}
-    text = json.dumps({k: _finite(v) for k, v in content.items()})
-    if options.output is not None:
-        Path(options.output).write_text(text + "\n", encoding="utf-8")
-    print(text, flush=True)
+    give(json.dumps({k: _finite(v) for k, v in content.items()}), options.output)
     return 0 if report.fault is None else 1
 
 
@@ -112,17 +110,24 @@ def parse_options(args: list[str]) -> ControlOptions:
         raise ConfigError(f"duration: got {options.duration}; a time of more than 0 s is needed")
     if options.limit is not None and not 0 < options.limit <= 1:
         raise ConfigError(f"limit: got {options.limit}; more than 0 and at most 1 s is needed")
+    if options.patience < 1:
+        raise ConfigError(f"patience: got {options.patience}; at least 1 late cycle is needed")
+    if options.priority is not None and not 1 <= options.priority <= 99:
+        raise ConfigError(f"priority: got {options.priority}; 1 to 99, or null, is needed")
+    if options.tolerance is not None and not 0 < options.tolerance < math.inf:
+        raise ConfigError(f"tolerance: got {options.tolerance}; a share of more than 0 is needed")
     return options
 
 
 def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
-    bundle = load_bundle(_find(options.policy))
+    bundle = load_bundle(find_bundle(options.policy))
     policy = make_policy(options.runtime, bundle)
     with ExitStack() as stack:
         link = controller_link(options.transport, options.host, options.port)
         client = stack.enter_context(RobotClient(link, key=read_key(options.key_file))).connect()
         period = bundle.manifest.timing.control_period_s
         multiple = max(1, round(period / client.period_s))
+        _check_limit(options.limit, client.period_s)
         controller = Controller(
             bundle,
             client,
@@ -197,9 +202,14 @@ def _real_time(options: ControlOptions) -> RealTime | None:
     return RealTime(priority=options.priority, lock_memory=True)
 
 
-def _find(policy: str) -> Path:
-    path, shipped = Path(policy), policies_dir() / policy
-    return shipped if not path.exists() and shipped.exists() else path
+def _check_limit(limit_s: float | None, period_s: float) -> None:
+    """Refuse a silence that every pause between two commands exceeds."""
+    least_s = period_s / _LOOK_SHARE
+    if limit_s is not None and not limit_s > least_s:
+        raise ConfigError(
+            f"limit: got {limit_s}; more than {least_s:.3g} s is needed, since the robot expects a "
+            f"command every {period_s:g} s"
+        )
 
 
 def _convert(key: str, text: str, kind: Any) -> Any:

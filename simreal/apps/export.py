@@ -46,13 +46,21 @@ def main(args: list[str]) -> int:
     target = Path(settings.output or f"{bundle.manifest.name}.policy")
     if target.exists():
         raise ConfigError(f"output: got '{target}', which exists; choose another folder")
+    if source.resolve() in target.resolve().parents:
+        raise ConfigError(f"output: got '{target}', which is inside of '{source}'; choose another")
     formats = _formats(settings.format)
     lines = check_bundle(source)
-    if formats:
-        write_derived(target, bundle, formats)
-        lines = check_bundle(target)
-    else:
-        _copy(source, target, bundle)
+    try:
+        if formats:
+            write_derived(target, bundle, formats)
+            lines = check_bundle(target)
+        else:
+            _copy(source, target, bundle)
+    except OSError as error:
+        raise ConfigError(
+            f"output: got '{target}', which cannot be written ({error.strerror}); choose another "
+            "folder"
+        ) from error
     for line in lines:
         say(line)
     say(f"bundle     {target}")

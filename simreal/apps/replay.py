@@ -12,7 +12,7 @@ from simreal.deploy.blackbox import TICK_COLUMNS
 from simreal.deploy.eventlog import LogContent
 from simreal.deploy.logreplay import replay_log
 from simreal.errors import ConfigError
-from simreal.paths import policies_dir
+from simreal.paths import find_bundle
 
 _SHOWN = 40
 
@@ -24,7 +24,8 @@ def main(args: list[str]) -> int:
         args: A log, and `policy=` with a bundle or the name of a shipped policy.
 
     Returns:
-        0 where every step of the log is what the policy gives, 1 where one differs.
+        0 where every step of the log is what the policy gives, 1 where one differs, or none could
+        be compared.
 
     Raises:
         ConfigError: An argument is missing or unknown, or the log is of another policy.
@@ -42,6 +43,9 @@ def main(args: list[str]) -> int:
     print(f"difference at most {worst}")
     if result.skipped:
         print(f"skipped    {result.skipped} steps, since the log lost one before them")
+    if result.steps == result.skipped:
+        print("verdict    nothing was compared, since the log holds no step of the policy")
+        return 1
     if result.first is None:
         print("verdict    every step of the policy is what its bundle gives")
         return 0
@@ -56,8 +60,7 @@ def _arguments(args: list[str]) -> tuple[Path, Path]:
         raise ConfigError(
             f"replay: got {args}, expected a log and its policy: simreal replay LOG policy=PATH"
         )
-    path, shipped = Path(settings["policy"]), policies_dir() / settings["policy"]
-    return Path(files[0]), shipped if not path.exists() and shipped.exists() else path
+    return Path(files[0]), find_bundle(settings["policy"])
 
 
 def _timeline(log: LogContent) -> None:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from simreal.apps.result import check_output, give
 from simreal.config import compose
 from simreal.core.robot import Robot
 from simreal.core.task import Task
@@ -20,9 +20,9 @@ from simreal.domains.robot_faults import Fault, FaultBox, RobotClock
 from simreal.domains.robot_host import HostReport, RobotHost
 from simreal.domains.ticked_robot import TickedRobot
 from simreal.errors import ConfigError
-from simreal.evaluation.atomic_file import write_atomic
 
 _FOREVER_S = 1e9
+_NAN_FAULT = "fault='nan'"  # without the quotes a command line's nan is a number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,11 @@ def main(args: list[str]) -> int:
     Returns:
         The exit code.
     """
-    composed = compose("robot_sim", args)
+    composed = compose("robot_sim", [_NAN_FAULT if arg == "fault=nan" else arg for arg in args])
     settings = composed.settings(RobotSimSettings)
+    check_output(settings.output)
+    if settings.priority is not None and not 1 <= settings.priority <= 99:
+        raise ConfigError(f"priority: got {settings.priority}; 1 to 99, or null, is needed")
     if settings.duration is not None and not settings.duration > 0:
         raise ConfigError(f"duration: got {settings.duration}; more than 0 s is needed")
     fault = Fault(
@@ -87,10 +90,7 @@ def main(args: list[str]) -> int:
     ) as simulated:
         report = _host(settings, simulated, task, fault, f"{robot.name} in {target.name}")
     result = {"robot": robot.name, "domain": target.name, "seed": settings.seed}
-    text = json.dumps({**result, **report.to_dict()})
-    if settings.output is not None:
-        write_atomic(Path(settings.output), (text + "\n").encode())
-    print(text, flush=True)
+    give(json.dumps({**result, **report.to_dict()}), settings.output)
     return 0
 
 

@@ -164,6 +164,8 @@ def read_log(path: str | Path) -> LogContent:
         ConfigError: It cannot be read or is not a log.
     """
     try:
+        if Path(path).exists() and not Path(path).is_file():  # a pipe or a device may never end
+            raise ConfigError(f"log '{path}': expected a plain file, found something else")
         data = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"log '{path}': cannot be read: {error}") from error

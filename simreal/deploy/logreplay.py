@@ -78,6 +78,11 @@ def replay_log(log: LogContent, bundle: Bundle) -> LogReplay:
         ConfigError: The log is of another policy, or is none of a controller.
     """
     manifest = bundle.manifest
+    if not log.header:
+        raise ConfigError(
+            "log: expected a header, found none; its controller was never armed, or its first "
+            "record is damaged"
+        )
     if log.header.get("sha256") != bundle.sha256:
         raise ConfigError(
             f"log: expected one of policy '{manifest.name}' ({bundle.sha256[:12]}), found "

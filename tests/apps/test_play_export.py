@@ -114,3 +114,23 @@ def test_an_unknown_format_is_refused(refuse: Refuse, tmp_path: Path, trained_ru
     said = refuse("export", f"run={trained_run}", "format=onxn", f"output={tmp_path / 'a'}")
     assert "format: got 'onxn', allowed are bundle, onnx, c, leapp, all" in said
     assert "Did you mean 'onnx'?" in said
+
+
+@pytest.mark.parametrize("form", ["bundle", "c"])
+def test_export_refuses_a_place_that_cannot_be_written(
+    refuse: Refuse, form: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = ("export", "run=pendulum-pybullet", f"format={form}")
+    line = refuse(*words, f"output={tmp_path / 'file' / 'a.policy'}")
+    assert "which cannot be written (" in line
+    assert line.endswith("choose another folder")
+
+
+def test_export_refuses_to_write_into_its_source(refuse: Refuse, tmp_path: Path) -> None:
+    """A bundle with a folder in it is no bundle any more."""
+    source = tmp_path / "a.policy"
+    assert cli.main(["export", "run=pendulum-pybullet", f"output={source}"]) == 0
+    line = refuse("export", f"run={source}", f"output={source / 'copy'}")
+    assert f"which is inside of '{source}'; choose another" in line
+    assert cli.main(["check-bundle", str(source)]) == 0

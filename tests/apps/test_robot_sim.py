@@ -17,6 +17,8 @@ from simreal import cli
 from simreal.deploy import Controller, LoopReport, load
 from simreal.deploy.settings import ControlSettings
 from simreal.deploy.transports import RobotClient, UdpLink
+from simreal.domains.robot_faults import FAULTS, Fault
+from simreal.domains.robot_host import HostReport
 from simreal.errors import ArmError
 
 Refuse = Callable[..., str]
@@ -104,6 +106,22 @@ def test_a_controller_runs_a_robot_in_another_process(
     assert result["runs"][0]["duration_s"] > 0
 
 
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_can_be_said_by_option(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def host(settings: object, robot: object, task: object, fault: Fault, what: str) -> HostReport:
+        seen.append(fault.name)
+        return HostReport()
+
+    monkeypatch.setattr("simreal.apps.robot_sim._host", host)
+    words = ("task=pendulum", "robot=simple_pendulum", "port=0")
+    assert cli.main(["robot-sim", *words, f"fault={name}", "fault_at=5"]) == 0
+    assert seen == [name]
+
+
 @pytest.mark.parametrize(
     ("word", "part"),
     [
@@ -111,6 +129,8 @@ def test_a_controller_runs_a_robot_in_another_process(
         ("fault=nam", "unknown fault 'nam'"),
         ("fault_size=nan", "size of fault 'none'"),
         ("damping=-1", "damping: got -1"),
+        ("priority=0", "priority: got 0; 1 to 99"),
+        ("output=/", "output: got '/', which is no plain file"),
         ("transport=carrier_pigeon", "unknown transport 'carrier_pigeon'"),
         ("port=70000", "port 70000"),
         ("key_file=/no/such/file", "key_file: got '/no/such/file'"),

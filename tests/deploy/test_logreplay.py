@@ -1,6 +1,7 @@
 """A log tells whether the policy did what its bundle says, and where it first did not."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,35 @@ def test_a_log_of_another_policy(
     short = dataclasses.replace(log, decisions=log.decisions[:, :-1])
     with pytest.raises(ConfigError, match="numbers per step of the policy, found"):
         replay_log(short, bundle)
+
+
+def test_a_log_without_a_header_says_so(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with EventLog(tmp_path / "a.log", process=False):
+        pass
+    assert main(["replay", str(tmp_path / "a.log"), f"policy={written}"]) == 2
+    assert (
+        "expected a header, found none; its controller was never armed" in capsys.readouterr().err
+    )
+
+
+def test_a_log_without_steps_is_no_success(
+    bundle: Bundle, robot: Robot, written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = FakeRobot(robot)
+    with EventLog(tmp_path / "a.log", process=False) as log:
+        controller = make_controller(bundle, fake, log=log)
+        controller.arm()
+        controller.hold()
+        controller.run(0.05)
+    assert main(["replay", str(tmp_path / "a.log"), f"policy={written}"]) == 1
+    assert "nothing was compared" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_plain_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(ConfigError, match="expected a plain file, found something else"):
+        read_log(path)
