@@ -137,12 +137,12 @@ def test_the_early_stop_is_that_of_sb3(
     assert ours._n_updates < 12
 
 
-def test_advantages_and_returns_are_those_of_sb3(recorded: Any) -> None:
+@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.SiLU])  # by hand, by its own code
+def test_advantages_and_returns_are_those_of_sb3(recorded: Any, activation: Any) -> None:
     # The tape does not listen to actions, so both see the same rollout.
-    ours, theirs = (
-        cls("MlpPolicy", recorded(6, ends=0.3), n_steps=32, batch_size=64, seed=0, device="cpu")
-        for cls in (TorchPPO, PPO)
-    )
+    settings: dict[str, Any] = {"n_steps": 32, "batch_size": 64, "seed": 0, "device": "cpu"}
+    settings["policy_kwargs"] = {"activation_fn": activation}
+    ours, theirs = (cls("MlpPolicy", recorded(6, ends=0.3), **settings) for cls in (TorchPPO, PPO))
     theirs.policy.load_state_dict(ours.policy.state_dict())
     for model in (ours, theirs):
         _, callback = model._setup_learn(10**6)
