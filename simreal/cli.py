@@ -4,17 +4,21 @@ It knows the verbs and their help, imports the module of a verb only to run it, 
 that a user can cause into one line and an exit code. What is not such an error keeps its traceback.
 """
 
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from simreal import __version__
-from simreal.errors import DependencyError, SimrealError, nearest
+from simreal.errors import DependencyError, OutputError, SimrealError, nearest
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
+# What the user's disk or rights forbid, and no mistake of ours.
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 # Packages that an extra installs: their absence is the user's to mend, not a mistake of ours.
 _OPTIONAL = {
@@ -101,6 +105,7 @@ VERBS: dict[str, Verb] = {
             "export run=outputs/RUN output=my_policy",
             "export run=outputs/RUN format=c",
         ),
+        "run=PATH [output=PATH] [format=bundle|onnx|c|leapp|all]",
     ),
     "check-bundle": Verb(
         "simreal.apps.check_bundle",
@@ -136,7 +141,7 @@ VERBS: dict[str, Verb] = {
             "control policy=my.policy priority=20 key_file=robot.key",
         ),
         "policy=PATH [transport= host= port= key_file= duration= runtime= priority= patience= "
-        "limit= tolerance= watchdog= output=]",
+        "limit= tolerance= watchdog= output= log=]",
     ),
     "list": Verb(
         "simreal.apps.list_",
@@ -160,8 +165,8 @@ VERBS: dict[str, Verb] = {
         "simreal.apps.audit",
         "Prove that each dynamics parameter acts in an engine.",
         (
-            "audit robot=pendubot engine=mujoco",
-            "audit robot=pendubot engine=pybullet",
+            "audit robot=double_pendulum engine=mujoco",
+            "audit robot=double_pendulum engine=pybullet",
             "audit --help",
         ),
         "robot=NAME engine=NAME",
@@ -183,9 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, the verb's own, 2 for a wrong command or configuration, 130 after an
-        interrupt.
+        interrupt, 141 where nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -208,6 +215,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _FORBIDDEN:
+            raise
+        place = "the output" if error.filename is None else f"'{error.filename}'"
+        return _fail(OutputError(f"{place}: {error.strerror}; choose another place to write to"))
     return code
 
 
@@ -275,13 +287,14 @@ def _verb_help(name: str) -> str:
     catalog = Catalog.default()
     option = catalog.primaries.get(_primary(name))
     if option is not None:
-        lines += ["", "groups and their options (* is the default):"]
         defaults = option.defaults()
+        if defaults:
+            lines += ["", "groups and their options (* is the default):"]
         width = max((len(group) for group in defaults), default=0)
         for group, chosen in defaults.items():
             names = catalog.options(group.split("@")[0])
             listing = ", ".join(f"{n}*" if n == chosen else n for n in names) or "(no options)"
             lines.append(f"  {group:<{width}}  {listing}")
-        lines += ["", f"settings: simreal show {_primary(name)}"]
+        lines += ["", f"settings: simreal show {name}"]
     lines += ["", "examples:", *(f"  simreal {example}" for example in verb.examples)]
     return "\n".join(lines)

@@ -36,6 +36,10 @@ class RobotError(ConfigError):
     """Report a robot description that is inconsistent or that an engine cannot represent."""
 
 
+class OutputError(SimrealError):
+    """Report a place that cannot be written to."""
+
+
 class EngineError(SimrealError):
     """Report a failure inside a physics engine."""
 

@@ -1,5 +1,6 @@
 """The command line: verbs, help, exit codes, and what each error looks like."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import simreal
 from simreal import cli
+from simreal.catalog import Catalog
 from simreal.errors import BundleError, ConfigError, DependencyError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,6 +118,25 @@ def test_interrupt_is_130(verb: Callable[[Any], None]) -> None:
     assert cli.main(["toy"]) == 130
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), "'runs': Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the output: No space left on device"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line(
+    verb: Callable[[Any], None], capsys: pytest.CaptureFixture[str], error: OSError, line: str
+) -> None:
+    def main(args: list[str]) -> int:
+        raise error
+
+    verb(main)
+    assert cli.main(["toy"]) == 1
+    err = capsys.readouterr().err
+    assert err == f"error: {line}; choose another place to write to\n"
+
+
 def test_mistake_of_ours_keeps_its_traceback(verb: Callable[[Any], None]) -> None:
     def main(args: list[str]) -> int:
         raise ZeroDivisionError("inner")
@@ -206,6 +227,20 @@ def test_help_and_list_import_no_heavy_package(arguments: list[str]) -> None:
     assert found.returncode == 0, found.stderr
 
 
+def test_examples_of_the_help_name_what_there_is() -> None:
+    catalog = Catalog.default()
+    for verb in cli.VERBS.values():
+        for word in " ".join(verb.examples).split():
+            group, equals, option = word.partition("=")
+            if equals and group in catalog.groups:
+                assert option in catalog.options(group), verb.examples
+
+
+def test_a_verb_without_groups_lists_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["export", "--help"]) == 0
+    assert "groups and their options" not in capsys.readouterr().out
+
+
 def test_module_runs_as_a_program() -> None:
     found = _run("lst")
     assert found.returncode == 2
@@ -213,11 +248,23 @@ def test_module_runs_as_a_program() -> None:
     assert "Traceback" not in found.stderr
 
 
-def test_closed_pipe_is_quiet() -> None:
+def test_a_closed_output_is_none() -> None:
+    command = f'"{sys.executable}" -m simreal list task >&-'
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'envs'}"}
+    found = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check-robot", "robot.xml"]])
+def test_closed_pipe_is_quiet(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "robot.xml").write_text("<mujoco><worldbody/></mujoco>")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'envs'}"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "simreal", "--help"],
+        [sys.executable, "-m", "simreal", *arguments],
         env=environment,
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -70,6 +70,7 @@ def _table(models: Sequence[LoadedModel], entries: Sequence[Entry]) -> Table:
     table.add_column("quantity", no_wrap=True)
     for model in models:
         table.add_column(model.engine, justify="right", overflow="fold")
+    table.add_column("", no_wrap=True)
     previous = ""
     for entry in entries:
         if previous and entry.part != previous:
@@ -77,7 +78,9 @@ def _table(models: Sequence[LoadedModel], entries: Sequence[Entry]) -> Table:
         part, previous = ("" if entry.part == previous else entry.part), entry.part
         cells = [_shown(value) for value in entry.values]
         style = "bold red" if entry.differs else None
-        table.add_row(escape(part), escape(entry.quantity), *map(escape, cells), style=style)
+        mark = "differs" if entry.differs else ""  # a file has no colors
+        row = (escape(part), escape(entry.quantity), *map(escape, cells), mark)
+        table.add_row(*row, style=style)
     return table
 
 

@@ -1,5 +1,6 @@
 """`simreal demo`: the whole way from a shipped source policy to a controller, in a few minutes."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -307,7 +308,7 @@ class _Demo:
 
     def _paths(self, bundle: Path, video: Path | None) -> None:
         say(f"bundle     {bundle}")
-        say(f"tensorboard --logdir {self.folder}")
+        say(f"tensorboard --logdir {shlex.quote(str(self.folder))}")
         say(f"report     {self.folder / 'report.html'}")
         if video is not None:
             say(f"video      {video}")

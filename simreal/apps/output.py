@@ -2,8 +2,11 @@
 
 import json
 import os
+import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from simreal.config import Composed, resolved_yaml
-from simreal.errors import ConfigError
+from simreal.errors import ConfigError, OutputError
 from simreal.evaluation.atomic_file import write_atomic
 
 _FILE_WIDTH = 120
@@ -29,7 +32,14 @@ def width_for(terminal: bool) -> int | None:
     return None if terminal or "COLUMNS" in os.environ else _FILE_WIDTH
 
 
-CONSOLE = Console(highlight=False, soft_wrap=True, width=width_for(sys.stdout.isatty()))
+class _Console(Console):
+    """Leave a closed pipe to the command line, which knows its exit code; Rich's own is 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+CONSOLE = _Console(highlight=False, soft_wrap=True, width=width_for(sys.stdout.isatty()))
 RUN_FILE = "run.json"
 
 _PLAIN_EVERY_S = 10.0
@@ -46,6 +56,7 @@ def run_folder(output: str | None, label: str, seed: int) -> Path:
 
     Raises:
         ConfigError: The folder exists and holds another run.
+        OutputError: It cannot be made.
     """
     if output:
         folder = Path(output)
@@ -65,7 +76,13 @@ def run_folder(output: str | None, label: str, seed: int) -> Path:
         while folder.exists():
             number += 1
             folder = folder.with_name(f"{name}_{number}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"output: got '{folder}', which cannot be made ({error.strerror}); choose another "
+            "folder with output="
+        ) from error
     return folder
 
 
@@ -84,6 +101,32 @@ def save_config(folder: Path, composed: Composed) -> None:
 def say(text: str) -> None:
     """Print one line, in the middle of progress or not."""
     CONSOLE.print(text, markup=False)
+
+
+def say_run(folder: Path) -> None:
+    """Print where a run is, and the command that shows its curves.
+
+    Args:
+        folder: The run.
+    """
+    say(f"run        {folder}")
+    say(f"tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}")
+
+
+@contextmanager
+def continuable(verb: str, folder: Path) -> Iterator[None]:
+    """Say how a run is continued, if the user interrupts what is within.
+
+    Args:
+        verb: Verb of the run.
+        folder: The run.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        place = shlex.quote(f"resume={folder}")
+        print(f"continue with: simreal {verb} {place}", file=sys.stderr)
+        raise
 
 
 class ProgressLine:

@@ -19,7 +19,8 @@ def main(args: list[str]) -> int:
     """
     catalog = Catalog.default()
     named = bool(args) and not args[0].startswith("-") and "=" not in args[0]
-    primary, lines = (args[0], args[1:]) if named else (_DEFAULT, args)
+    # A verb is written with a hyphen where its file has an underscore.
+    primary, lines = (args[0].replace("-", "_"), args[1:]) if named else (_DEFAULT, args)
     if not args:
         known = ", ".join(catalog.primaries) or "none"
         raise ConfigError(f"show: got no configuration. Allowed: {known}; or pair=NAME.")

@@ -4,13 +4,14 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from simreal.apps.output import ProgressLine, run_folder, save_config, say
+from simreal.apps.output import ProgressLine, continuable, run_folder, save_config, say, say_run
 from simreal.apps.runs import SUMMARY, check_outputs, opened
 from simreal.config import Composed, jobs
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Evaluation
 from simreal.domains import Domain, Randomization
+from simreal.domains.fit import check_robot
 from simreal.engines.workers import Workers
 from simreal.evaluation.atomic_file import write_atomic
 from simreal.evaluation.matrix import MatrixCell, aggregate
@@ -73,12 +74,12 @@ def _run(composed: Composed, args: list[str], processes: Processes) -> None:
     if job is None:
         train(_job(composed, settings, place), resume=folder is not None)
         return
-    say(f"run        {job.folder}")
-    say(f"tensorboard --logdir {job.folder / 'tensorboard'}")
-    with ProgressLine(f"{job.task.name} in {job.domain.name}") as line:
-        outcome = train(job, sink=line, resume=folder is not None)
+    say_run(job.folder)
     path = job.folder / "policy"
-    cell = finish(job, outcome, settings.num_test_episodes, path)
+    with continuable("train", job.folder):
+        with ProgressLine(f"{job.task.name} in {job.domain.name}") as line:
+            outcome = train(job, sink=line, resume=folder is not None)
+        cell = finish(job, outcome, settings.num_test_episodes, path)
     tested = f"{job.domain.name}, {settings.num_test_episodes} test episodes"
     say(f"source     {describe(cell)} ({tested})")
     say(f"policy     {path}")
@@ -93,6 +94,7 @@ def _job(composed: Composed, settings: TrainSettings, folder: Path | None) -> Tr
     algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
     if randomization.params:
         source = replace(source, name=f"{source.name}_randomized", randomization=randomization)
+    check_robot(task, robot)
     check_episodes(settings.num_test_episodes)
     if folder is None:
         label = str(composed.choices.get("pair") or task.name)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from simreal.apps.output import ProgressLine, run_folder, save_config, say
+from simreal.apps.output import ProgressLine, continuable, run_folder, save_config, say, say_run
 from simreal.apps.policies import check_fits, find_policy
 from simreal.apps.runs import SUMMARY, check_outputs, opened
 from simreal.apps.train import describe
@@ -13,6 +13,7 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Evaluation
 from simreal.domains import Domain, Randomization
+from simreal.domains.fit import check_robot
 from simreal.engines.workers import Workers
 from simreal.errors import ConfigError
 from simreal.evaluation.atomic_file import write_atomic
@@ -78,6 +79,7 @@ def _run(composed: Composed, args: list[str]) -> None:
     algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
     randomization: Randomization = composed.build("randomization", Randomization)
     _refuse_randomization(randomization, str(composed.choices.get("randomization")))
+    check_robot(task, robot)
     check_episodes(settings.num_test_episodes)
     state, parent = None, None
     if method.needs_source:
@@ -88,9 +90,11 @@ def _run(composed: Composed, args: list[str]) -> None:
         label = f"{composed.choices.get('pair') or task.name}-{method.name}"
         folder = run_folder(settings.output, label, settings.seed)
         save_config(folder, composed)
-    say(f"run        {folder}")
-    say(f"tensorboard --logdir {folder / 'tensorboard'}")
-    with ProgressLine(f"{method.name} on {target.name}") as line:
+    say_run(folder)
+    with (
+        continuable("transfer", folder),
+        ProgressLine(f"{method.name} on {target.name}") as line,
+    ):
         problem = TransferProblem(
             robot=robot,
             task=task,
@@ -110,7 +114,7 @@ def _run(composed: Composed, args: list[str]) -> None:
     save_result(folder / "policy", problem, result, records, parent, before=before)
     say(f"target     {describe(cell)} ({target.name}, {settings.num_test_episodes} test episodes)")
     say(
-        f"steps      {result.train_steps} for training and {result.eval_steps} for choosing a "
+        f"steps      {result.train_steps:,} for training and {result.eval_steps:,} for choosing a "
         "checkpoint, on the target"
     )
     say(f"policy     {folder / 'policy'}")

@@ -37,6 +37,7 @@ def test_differences_are_red_and_exit_with_1() -> None:
     assert "2 of 7 quantities differ" in text
     red = [line for line in text.splitlines() if "\x1b[1;31m" in line and "mass [kg]" in line]
     assert len(red) == 2  # the total and the arm
+    assert text.count("differs") == 2
 
 
 def test_a_refusal_is_one_line_and_exits_with_1() -> None:

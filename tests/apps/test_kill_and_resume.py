@@ -41,7 +41,7 @@ CASES = {
     "mujoco-ppo": ("source=mujoco_ideal", *PPO),
     "pybullet-ppo-2-workers": ("source=pybullet_ideal", *PPO, "workers=2"),
     "mujoco-torch-ppo": ("source=mujoco_ideal", *TORCH),
-    "pybullet-hopper": ("task=hopper", "source=pybullet_published", *TORCH[1:]),
+    "mujoco-hopper": ("task=hopper", "source=mujoco_ideal", *TORCH[1:]),
     "pybullet-sac": ("source=pybullet_ideal", *SAC, "algo.gradient_steps=1"),
     "mujoco-sac-2-workers": ("source=mujoco_ideal", *SAC, "algo.gradient_steps=1", "workers=2"),
 }

@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,17 @@ import pytest
 from rich.console import Console
 
 from simreal.apps import output
-from simreal.apps.output import ProgressLine, duration, progress_text, run_folder, save_config
+from simreal.apps.output import (
+    ProgressLine,
+    continuable,
+    duration,
+    progress_text,
+    run_folder,
+    save_config,
+    say_run,
+)
 from simreal.config import compose
-from simreal.errors import ConfigError
+from simreal.errors import ConfigError, OutputError
 
 FACTS = {"reward": 61.25, "success": 0.98, "steps_per_s": 12_345.6, "left_s": 143.0}
 
@@ -132,6 +141,23 @@ def test_a_new_folder_has_a_name_of_its_own(
     assert all(
         f.is_dir() and f.parent == Path("outputs/toy") and "_seed3" in f.name for f in folders
     )
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="which cannot be made"):
+        run_folder(str(tmp_path / "file" / "run"), "toy", 0)
+
+
+def test_commands_that_are_printed_can_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("my runs") / "run"
+    with pytest.raises(KeyboardInterrupt), continuable("train", folder):
+        raise KeyboardInterrupt
+    command = capsys.readouterr().err.removeprefix("continue with: ")
+    assert shlex.split(command) == ["simreal", "train", f"resume={folder}"]
+    say_run(folder)
+    command = capsys.readouterr().out.splitlines()[1]
+    assert shlex.split(command) == ["tensorboard", "--logdir", str(folder / "tensorboard")]
 
 
 def test_a_chosen_folder_must_be_empty(tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ def test_first_line_names_the_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert "conf/train.yaml" in first
 
 
+def test_a_configuration_has_the_name_of_its_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "robot-sim"]) == 0
+    assert capsys.readouterr().out.startswith("# robot_sim, composed from")
+
+
 def test_recipe_alone_is_shown_as_a_transfer(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", "seed=4"]) == 0
     out = capsys.readouterr().out
