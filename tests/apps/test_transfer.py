@@ -40,7 +40,7 @@ def test_methods_give_a_policy_and_count_their_steps(
     summary = json.loads((folder / "summary.json").read_text())
     steps = (0, 0) if method == "zero_shot" else (128, 1000)
     assert (summary["train_steps"], summary["eval_steps"]) == steps
-    assert f"steps      {steps[0]} for training and {steps[1]} for choosing" in printed
+    assert f"steps      {steps[0]:,} for training and {steps[1]:,} for choosing" in printed
     assert f"policy     {folder / 'policy'}" in printed
     if method == "frozen_extractor":
         assert "frozen: actor.extractor, actor.head, actor.std, critic.extractor" in printed
