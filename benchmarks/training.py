@@ -188,10 +188,12 @@ def to_return(options: argparse.Namespace, ours: VecEnv, theirs: VecEnv) -> int:
                 if key in runs:
                     continue
                 made = trainer(name, ours if name == OURS else theirs, seed, batch)
-                runs[key] = reached(made, test, options)
-                print(key, runs[key], flush=True)
+                found = reached(made, test, options)
+                print(key, found, flush=True)
                 where = collect_provenance(tuple(range(options.seeds)), ["python", *sys.argv])
-                content = {"plan": plan, "runs": runs, "provenance": where.to_dict()}
+                made_at = where.to_dict()
+                runs[key] = found | {what: made_at[what] for what in ("commit", "hardware")}
+                content = {"plan": plan, "runs": runs, "provenance": made_at}
                 write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
     test.close()
     return 0
