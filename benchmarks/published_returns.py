@@ -26,7 +26,7 @@ PUBLISHED = {
     "hopper": ("ppo_published_linear", 2512.0, 21.0),
     "walker2d": ("ppo_published_linear", 2019.0, 64.0),
     "half_cheetah": ("ppo_published", 2826.0, 45.0),
-    "ant": ("ppo_published", 2782.0, 76.0),
+    "ant": ("ppo_published_ant", 2782.0, 76.0),
 }
 
 

@@ -6,6 +6,7 @@ It needs numpy and safetensors alone, since it runs where the robot is.
 import dataclasses
 import json
 import math
+import sys
 import time
 import types
 from contextlib import ExitStack
@@ -139,6 +140,7 @@ def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
             without_watchdog=not options.watchdog,
             real_time=_real_time(options),
             log=stack.enter_context(EventLog(options.log)) if options.log else None,
+            told=lambda why: _tell(why, options.duration),
         )
         controller.arm()
         print(
@@ -150,6 +152,11 @@ def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
         report = controller.run(options.duration)
         wall = time.monotonic() - begin
         return report, {"wall_s": wall, "dropped": client.dropped, "runtime": options.runtime}
+
+
+def _tell(why: str, duration_s: float) -> None:
+    text = f"fault      {why}; the joints are damped until the {duration_s:g} s are over"
+    print(text, file=sys.stderr, flush=True)
 
 
 def make_policy(runtime: str, bundle: Bundle) -> Policy:

@@ -79,6 +79,8 @@ def _run(composed: Composed, args: list[str], processes: Processes) -> None:
     with continuable("train", job.folder):
         with ProgressLine(f"{job.task.name} in {job.domain.name}") as line:
             outcome = train(job, sink=line, resume=folder is not None)
+        if outcome.num_steps < job.plan.num_steps:
+            say(f"stopped    {_why_stopped(job.plan)}")
         cell = finish(job, outcome, settings.num_test_episodes, path)
     tested = f"{job.domain.name}, {settings.num_test_episodes} test episodes"
     say(f"source     {describe(cell)} ({tested})")
@@ -109,6 +111,13 @@ def _job(composed: Composed, settings: TrainSettings, folder: Path | None) -> Tr
         seed=settings.seed,
         folder=folder,
         workers=settings.workers,
+    )
+
+
+def _why_stopped(plan: TrainingPlan) -> str:
+    return (
+        f"as told: {plan.stop_patience} evaluations in a row with a success rate of at least "
+        f"{plan.stop_success} (plan.stop_success; null for all steps)"
     )
 
 

@@ -70,6 +70,7 @@ class Controller:
         dead_man: Callable[[], float] | None = None,
         real_time: RealTime | None = None,
         log: EventLog | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> None:
         """Prepare; nothing is sent before `arm`.
 
@@ -88,6 +89,8 @@ class Controller:
             dead_man: Gives when the operator last held the switch, on the same clock [s].
             real_time: What to ask the system for while running.
             log: Where every event and step goes.
+            told: Is given a latched fault, once the first command that damps the joints was sent;
+                it has to return at once.
 
         Raises:
             ArmError: The runtime is of another bundle.
@@ -105,7 +108,7 @@ class Controller:
                 f"runtime: expected one of the bundle '{bundle.manifest.name}', found one of "
                 f"another, '{self._policy.manifest.name}'"
             )
-        self._real_time, self._log = real_time, log
+        self._real_time, self._log, self._told = real_time, log, told
         fast = real_time is not None and real_time.priority is not None
         self._guards = Guards(watchdog, without_watchdog, dead_man, settings, fast)
         limit_s = time_to_damping_s(settings.tick_s, fast)
@@ -394,6 +397,11 @@ class Controller:
 
     def _state_changed(self, before: State, after: State, why: str) -> None:
         self._event("state", before=before.value, after=after.value, why=why)
+        if after is State.FAULT and self._told is not None:
+            try:
+                self._told(why)
+            except Exception as error:  # the joints must be damped, whether anybody hears of it
+                self._event("nobody was told", error=f"{type(error).__name__}: {error}")
 
 
 def _quiet_numbers() -> np.errstate:

@@ -79,6 +79,7 @@ class SignalIntake:
     def restart(self) -> None:
         """Forget the samples; the next one is the first."""
         self._seq: int | None = None
+        self._refused: int | None = None
         self.time_s = -math.inf
         self.age_s = math.inf
         self.is_new = self.usable = False
@@ -100,6 +101,7 @@ class SignalIntake:
         if self.is_new:
             problem = self._copy(signals.values)
             if problem is not None:
+                self._refused = signals.seq
                 return problem
             problem = self._accept(signals)
         self.age_s = now_s - self.time_s
@@ -141,6 +143,8 @@ class SignalIntake:
                     f"time of the signals: expected at least {self.time_s:.6f} s at sample "
                     f"{signals.seq}, found {signals.time_s:.6f} s; a clock was set back"
                 )
+            if ahead > 1 and self._refused is not None:  # what came and was refused is not lost
+                ahead = max(1, signals.seq - self._refused)
         if ahead > 1:
             self.counts["samples lost"] += ahead - 1
         elif ahead == 0:
@@ -187,7 +191,7 @@ class SignalIntake:
         self.values, self._next = self._next, self.values
         self._places, self._next_places = self._next_places, self._places
         self.packed = self.values.packed
-        self._seq, self.time_s = signals.seq, signals.time_s
+        self._seq, self.time_s, self._refused = signals.seq, signals.time_s, None
         problem = self._plausible.problem(self.packed, passed_s)
         return problem or self._attitude.problem(self.values)
 

@@ -300,7 +300,8 @@ class Engine(ABC):
             capability = self.capability(self.robot, self.specs[name])
             if not capability.supported:
                 raise ParameterError(
-                    f"engine '{self.name}' cannot apply '{name}': {capability.mechanism}"
+                    f"engine '{self.name}' cannot apply '{name}': {capability.mechanism}; leave it "
+                    "out of dynamics and randomization, or use an engine that can (`simreal audit`)"
                 )
             inert = self._touches_nothing(self.specs[name])
             if inert:

@@ -53,6 +53,16 @@ def test_one_seed_gives_the_same_bundle_and_messages_name_it(
         assert first.read_bytes() == second.read_bytes(), name
 
 
+def test_a_run_that_is_good_enough_early_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Words
+) -> None:
+    plan = ("plan.eval_every=64", "plan.stop_success=0.0", "plan.stop_patience=2")
+    assert cli.main(["train", *words["train"], *plan, f"output={tmp_path / 'run'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "stopped    as told: 2 evaluations in a row with a success rate of at least 0" in printed
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["num_steps"] == 128
+
+
 def test_a_finished_run_is_left_alone(
     trained_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -206,6 +206,43 @@ def test_it_ends_in_a_latched_fault(
     assert controller.run(0.1).fault is None
 
 
+def broken_from(fake: FakeRobot) -> Sense:
+    return from_fault(fake, lambda v: v["joint_pos"].fill(np.nan))
+
+
+def test_a_fault_is_told_once_and_after_its_first_damping_command(
+    bundle: Bundle, fake: FakeRobot
+) -> None:
+    heard: list[tuple[str, float]] = []
+    controller = make_controller(
+        bundle, fake, told=lambda why: heard.append((why, fake.damped_at(AT)))
+    )
+    controller.arm()
+    fake.sense = broken_from(fake)
+    report = controller.run(LAST)
+    assert [why for why, _ in heard] == [report.fault]
+    assert heard[0][1] - AT <= NOW
+
+
+def test_the_joints_are_damped_even_if_nobody_can_be_told(
+    bundle: Bundle, fake: FakeRobot, tmp_path: Path
+) -> None:
+    def told(why: str) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    path = tmp_path / "run.log"
+    with EventLog(path) as log:
+        controller = make_controller(bundle, fake, told=told, log=log)
+        controller.arm()
+        fake.sense = broken_from(fake)
+        report = controller.run(LAST)
+    assert report.fault is not None
+    assert fake.damped_at(AT) - AT <= NOW
+    assert report.cycles == round(LAST / TICK)
+    said = [event for event in read_log(path).events if event["event"] == "nobody was told"]
+    assert [event["error"] for event in said] == ["BrokenPipeError: nobody reads"]
+
+
 @pytest.mark.parametrize("periods", [1, 2, 3, 4])
 def test_signals_that_are_late_for_a_while_are_borne(
     periods: int, bundle: Bundle, fake: FakeRobot
@@ -329,6 +366,15 @@ def test_dropped_repeated_and_reordered_samples_are_borne_and_counted(
     for what in ("samples lost", "samples repeated", "samples out of order"):
         assert report.counts[what] > 50
     assert report.counts["degraded ticks"] == 0
+
+
+def test_samples_that_are_refused_are_not_counted_as_lost(bundle: Bundle, fake: FakeRobot) -> None:
+    controller = make_controller(bundle, fake)
+    controller.arm()
+    fake.sense = broken_from(fake)
+    report = controller.run(LAST)
+    assert report.fault is not None
+    assert report.counts["samples lost"] == 0
 
 
 def test_commands_that_are_lost_doubled_or_overtaken_are_dropped_by_the_gate(
