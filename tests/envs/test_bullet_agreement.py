@@ -1,6 +1,7 @@
 """The Bullet locomotion family against the published package, step by step over whole episodes."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import gymnasium
@@ -146,3 +147,21 @@ def test_only_the_very_first_reward_of_the_published_environment_differs() -> No
     pair.close()
     assert abs(theirs[0] - ours[0]) > 1e-3
     assert ours[1:] == pytest.approx(theirs[1:], abs=1e-6)
+
+
+def test_with_the_time_feature_the_limit_is_an_end_and_all_else_as_without() -> None:
+    plain, timed = (
+        SimVecEnv(robots.half_cheetah(), task, domain("pybullet_published"), 1, seed=0)
+        for task in (tasks.HalfCheetahBullet(), tasks.HalfCheetahBullet(time_feature=True))
+    )
+    with closing(plain), closing(timed):
+        np.testing.assert_array_equal(timed.reset()[:, :-1], plain.reset())
+        rng = np.random.default_rng(0)
+        for step in range(1, STEPS + 1):
+            action = rng.uniform(-1, 1, (1, 6))
+            wanted, found = plain.step(action), timed.step(action)
+            np.testing.assert_array_equal(found.final_obs[:, :-1], wanted.final_obs)
+            np.testing.assert_array_equal(found.reward, wanted.reward)
+            assert found.final_obs[0, -1] == pytest.approx(1 - step / STEPS, abs=1e-6)
+            assert (wanted.terminated[0], found.truncated[0]) == (False, False)
+            assert wanted.truncated[0] == found.terminated[0] == (step == STEPS)

@@ -206,6 +206,23 @@ def test_contacts_show_a_control_step_later() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILY)
+def test_the_time_feature_is_the_share_that_is_left_and_the_limit_an_end(name: str) -> None:
+    task, robot = FAMILY[name](time_feature=True), getattr(robots, name)()
+    state = view(task, [0.0] * robot.num_joints)
+    state.root_pose = np.array([[0.0, 0.0, 0.75, 1.0, 0.0, 0.0, 0.0]])
+    state.root_vel = np.zeros((1, 6))
+    for step, left in ((0, 1.0), (1, 0.999), (999, 0.001), (1000, 0.0)):
+        state.time = np.array([step * 0.0165])
+        entries = observe(task, robot, state)
+        assert list(entries)[-1].startswith("time_left")
+        assert list(entries.values())[-1] == pytest.approx(left, abs=1e-6)
+        ended = task.terminated(NUMPY, state)
+        assert ended is not None
+        assert ended.tolist() == [step == 1000]
+        assert task.success(NUMPY, state).tolist() == [True]
+
+
+@pytest.mark.parametrize("name", FAMILY)
 def test_starts_are_spread_over_a_tenth(name: str) -> None:
     task, robot = FAMILY[name](), getattr(robots, name)()
     draws = np.random.default_rng(0).random((200, task.num_draws))
@@ -228,7 +245,8 @@ def evaluate(task: tasks.BulletLocomotion, xp: Any, make: Any) -> dict[str, Any]
         contact = {foot: make((rng.random(50) < 0.2).astype(float)) for foot in task.feet}
         pose, spin = rng.normal(size=(50, 7)), rng.normal(size=(50, 6))
         pose[:, 3:] /= np.linalg.norm(pose[:, 3:], axis=1, keepdims=True)
-        states.append(View(make(pos), make(vel), make(pose), make(spin), contact=contact))
+        bodies = (make(pos), make(vel), make(pose), make(spin))
+        states.append(View(*bodies, contact=contact, time=make(rng.uniform(0.0, 33.0, 50))))
     action = make(rng.uniform(-1, 1, (50, actions)))
     found = dict(zip(task.reward_names, task.reward(xp, *states, action, action), strict=True))
     found |= task.derive(xp, states[0])
@@ -239,10 +257,11 @@ def evaluate(task: tasks.BulletLocomotion, xp: Any, make: Any) -> dict[str, Any]
     return {name: value for name, value in found.items() if value is not None}
 
 
+@pytest.mark.parametrize("time_feature", [False, True])
 @pytest.mark.parametrize("name", FAMILY)
-def test_every_namespace_computes_the_same(name: str) -> None:
+def test_every_namespace_computes_the_same(name: str, time_feature: bool) -> None:
     torch = pytest.importorskip("torch")
-    task = FAMILY[name]()
+    task = FAMILY[name](time_feature=time_feature)
     expected = evaluate(task, NUMPY, np.array)
     for xp, make in ((torch, torch.tensor), (array_api_strict, array_api_strict.asarray)):
         found = evaluate(task, xp, make)

@@ -63,12 +63,16 @@ class BulletLocomotion(Task):
     feet: tuple[str, ...] = ()
     gait: Gait
 
-    def __init__(self, robot: Robot) -> None:
+    def __init__(self, robot: Robot, *, time_feature: bool = False) -> None:
         """Take what the task needs of the robot's table.
 
         Args:
             robot: The record.
+            time_feature: Whether the policy sees the share of the episode that is left, from 1 to
+                0, and the time limit is an end like any other, which nothing is bootstrapped
+                across (Pardo et al. 2018). The results published in 2020 were made that way.
         """
+        self.time_feature = time_feature
         self.robot_names = (robot.name,)
         self.contacts = self.feet
         self.num_draws = robot.num_actuators
@@ -119,7 +123,8 @@ class BulletLocomotion(Task):
             ops=(Op("clip", (0.0, 1.0)), _LAST),
             fill="zero",
         )
-        return (*terms, contact)
+        time_left = Term(name="time_left", source="time_left", elements=("episode",))
+        return (*terms, contact, *((time_left,) if self.time_feature else ()))
 
     def action(self, robot: Robot) -> tuple[ActionTerm, ...]:
         """Return the torque of every motor, in the order of the joints."""
@@ -127,6 +132,7 @@ class BulletLocomotion(Task):
 
     def signals(self, robot: Robot) -> Mapping[str, SignalSpec]:
         """Return the signals of the torso and the feet, which a robot would have to estimate."""
+        left = SignalSpec(elements=("episode",), units=("1",))
         return {
             "base_height": SignalSpec(elements=("torso",), units=("m",)),
             "bearing": SignalSpec(elements=("target",), units=("rad",)),
@@ -135,6 +141,7 @@ class BulletLocomotion(Task):
             ),
             "tilt": SignalSpec(elements=("roll", "pitch"), units=("rad", "rad")),
             "foot_contact": SignalSpec(elements=self.feet, units=("1",) * len(self.feet)),
+            **({"time_left": left} if self.time_feature else {}),
         }
 
     def derive(self, xp: Any, measured: StateView) -> Mapping[str, Array]:
@@ -142,6 +149,8 @@ class BulletLocomotion(Task):
         signals = self.gait.signals(xp, measured)
         flags = [measured.contact[foot] for foot in self.feet]
         signals["foot_contact"] = flags[0][:, None] if len(flags) == 1 else xp.stack(flags, axis=1)
+        if self.time_feature:
+            signals["time_left"] = (1.0 - measured.time / self.episode_s)[:, None]
         return signals
 
     def reward(
@@ -173,8 +182,9 @@ class BulletLocomotion(Task):
         )
 
     def terminated(self, xp: Any, state: StateView) -> Array | None:
-        """Return which robots have fallen (N,), bool."""
-        return ~self.alive(xp, self.gait.stance(xp, state), state.contact)
+        """Return which robots have fallen, or whose time is over if that is an end (N,)."""
+        fallen = ~self.alive(xp, self.gait.stance(xp, state), state.contact)
+        return fallen | self._time_is_over(state) if self.time_feature else fallen
 
     def success(self, xp: Any, state: StateView) -> Array:
         """Return whether the robot is up (N,), bool."""
@@ -186,6 +196,9 @@ class BulletLocomotion(Task):
         spread = 0.2 * draws - 0.1
         position = xp.concat([root] * self._first + [spread], axis=1)
         return position, 0.0 * position
+
+    def _time_is_over(self, state: StateView) -> Any:
+        return state.time > self.episode_s - 0.5 * self.tick_s
 
     @staticmethod
     def _row(xp: Any, state: StateView, values: list[float]) -> Array:
@@ -207,10 +220,10 @@ class HopperBullet(_Upright):
     name = "hopper"
     feet = ("foot",)
 
-    def __init__(self) -> None:
+    def __init__(self, *, time_feature: bool = False) -> None:
         """Take the robot's table."""
         robot = hopper()
-        super().__init__(robot)
+        super().__init__(robot, time_feature=time_feature)
         self.gait = PlanarGait(robot, self.tick_s)
 
 
@@ -220,10 +233,10 @@ class Walker2DBullet(_Upright):
     name = "walker2d"
     feet = ("foot", "foot_left")
 
-    def __init__(self) -> None:
+    def __init__(self, *, time_feature: bool = False) -> None:
         """Take the robot's table."""
         robot = walker2d()
-        super().__init__(robot)
+        super().__init__(robot, time_feature=time_feature)
         self.gait = PlanarGait(robot, self.tick_s)
 
 
@@ -234,10 +247,10 @@ class HalfCheetahBullet(BulletLocomotion):
     feet = ("ffoot", "fshin", "fthigh", "bfoot", "bshin", "bthigh")
     _limbs = ("fshin", "fthigh", "bshin", "bthigh")
 
-    def __init__(self) -> None:
+    def __init__(self, *, time_feature: bool = False) -> None:
         """Take the robot's table."""
         robot = half_cheetah()
-        super().__init__(robot)
+        super().__init__(robot, time_feature=time_feature)
         self.gait = PlanarGait(robot, self.tick_s)
 
     def alive(self, xp: Any, stance: Stance, contact: Mapping[str, Array]) -> Array:
@@ -246,8 +259,8 @@ class HalfCheetahBullet(BulletLocomotion):
         return (xp.abs(stance.sin_pitch) < SIN_1) & (touched == 0.0)
 
     def terminated(self, xp: Any, state: StateView) -> Array | None:
-        """Return None: it never ends early."""
-        return None
+        """Return None, as it never ends early; with the time feature, whose time is over (N,)."""
+        return self._time_is_over(state) if self.time_feature else None
 
 
 class AntBullet(BulletLocomotion):
@@ -256,10 +269,10 @@ class AntBullet(BulletLocomotion):
     name = "ant"
     feet = ("front_left_foot", "front_right_foot", "left_back_foot", "right_back_foot")
 
-    def __init__(self) -> None:
+    def __init__(self, *, time_feature: bool = False) -> None:
         """Take the robot's table."""
         robot = ant()
-        super().__init__(robot)
+        super().__init__(robot, time_feature=time_feature)
         self.gait = FreeGait(robot, self.tick_s)
 
     def alive(self, xp: Any, stance: Stance, contact: Mapping[str, Array]) -> Array:
