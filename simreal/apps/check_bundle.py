@@ -10,6 +10,11 @@ from simreal.deploy.bundle import find_problems
 from simreal.deploy.check import check_bundle
 from simreal.errors import BundleError, ConfigError
 
+_ADVICE = (
+    "nothing was loaded: copy the bundle from its source once more, or write it anew with "
+    "`simreal export run=RUN output=PATH`; a manifest is not to be edited"
+)
+
 
 def main(args: list[str]) -> int:
     """Run the verb.
@@ -18,7 +23,8 @@ def main(args: list[str]) -> int:
         args: One folder.
 
     Returns:
-        0 for a bundle that may be used, 2 for any other, with one line per problem on stderr.
+        0 for a bundle that may be used, 2 for any other, with one line per problem on stderr, and
+        one that says what to do.
 
     Raises:
         ConfigError: There is not exactly one argument.
@@ -36,4 +42,6 @@ def main(args: list[str]) -> int:
             problems = [str(error)]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
+    if problems:
+        print(_ADVICE, file=sys.stderr)
     return 2 if problems else 0

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
+from simreal.apps.interrupts import until_interrupted
 from simreal.apps.result import check_output, give
 from simreal.deploy import Bundle, Controller, EventLog, LoopReport, NumpyPolicy, load_bundle
 from simreal.deploy.policy import Policy
@@ -69,6 +70,8 @@ class ControlOptions:
 
 def main(args: list[str]) -> int:
     """Run the verb.
+
+    Ctrl-C and `SIGTERM` end the run early, with the joints damped and the report as always.
 
     Args:
         args: `key=value` settings.
@@ -142,6 +145,7 @@ def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
             log=stack.enter_context(EventLog(options.log)) if options.log else None,
             told=lambda why: _tell(why, options.duration),
         )
+        stopping = stack.enter_context(until_interrupted())
         controller.arm()
         print(
             f"control    {bundle.manifest.name}, {1 / period:g} Hz, actuators at "
@@ -149,9 +153,12 @@ def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
             flush=True,
         )
         begin = time.monotonic()
-        report = controller.run(options.duration)
+        report = controller.run(options.duration, stopping.is_set)
         wall = time.monotonic() - begin
-        return report, {"wall_s": wall, "dropped": client.dropped, "runtime": options.runtime}
+        if stopping.is_set():
+            print(f"stopped    as told, after {wall:.1f} s of {options.duration:g} s", flush=True)
+        more = {"wall_s": wall, "interrupted": stopping.is_set(), "dropped": client.dropped}
+        return report, {**more, "runtime": options.runtime}
 
 
 def _tell(why: str, duration_s: float) -> None:

@@ -85,9 +85,13 @@ def _summary(log: LogContent) -> None:
     if not log.ticks.size:
         print("commands   none")
         return
-    names = log.header["states"]
+    found = log.header.get("states")
+    names = found if isinstance(found, list) else []
     column = {name: log.ticks[:, i] for i, name in enumerate(TICK_COLUMNS)}
-    states = Counter(names[int(code)] for code in column["state"])
+    states = Counter(
+        names[int(code)] if 0 <= code < len(names) else f"unknown state {code:g}"
+        for code in column["state"]
+    )
     shares = ", ".join(f"{count} {name}" for name, count in states.items())
     print(f"commands   {len(log.ticks)}: {shares}")
     print(f"latency    largest {column['latency_s'].max() * 1e3:.3f} ms")

@@ -1,12 +1,10 @@
 """`simreal robot-sim`: a process that is a robot, to run controllers against."""
 
 import json
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
+from simreal.apps.interrupts import until_interrupted
 from simreal.apps.result import check_output, give
 from simreal.config import compose
 from simreal.core.robot import Robot
@@ -122,23 +120,8 @@ def _host(
         real_time = RealTime(priority=settings.priority, lock_memory=settings.priority is not None)
         stack.enter_context(real_time.granted())
         stack.enter_context(quiet_memory())
-        stopping = stack.enter_context(_until_interrupted())
+        stopping = stack.enter_context(until_interrupted())
         rate = 1.0 / simulated.tick_s
         place = f"{settings.transport} {settings.host}:{port}"
         print(f"robot-sim  {what}, {rate:g} Hz, {place}", flush=True)
         return host.run(settings.duration or _FOREVER_S, stopping.is_set)
-
-
-@contextmanager
-def _until_interrupted() -> Iterator[threading.Event]:
-    """Turn interrupts into a flag, so that the joints are damped before the process ends."""
-    stopping = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stopping.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -222,13 +222,14 @@ class Controller:
             self._machine.stop(one_line(problem), latch=True)
         return self._command(begin_s)
 
-    def run(self, duration_s: float) -> LoopReport:
+    def run(self, duration_s: float, stopping: Callable[[], bool] | None = None) -> LoopReport:
         """Run at the trained rate, and leave the robot stopped.
 
         After a fault the joints are damped until the time is over.
 
         Args:
             duration_s: How long [s].
+            stopping: Asked before every cycle whether to end early; never if None.
 
         Returns:
             What happened, with the fault if there was one.
@@ -244,7 +245,7 @@ class Controller:
             if self._live:
                 stack.enter_context(quiet_memory())
             try:
-                self._loop(round(duration_s / self.settings.tick_s))
+                self._loop(round(duration_s / self.settings.tick_s), stopping)
             finally:
                 self.stop()
         return self.timer.report(self.fault, self.counts)
@@ -264,12 +265,12 @@ class Controller:
         """Forget a latched fault; for a person who has found its cause."""
         self._machine.clear()
 
-    def _loop(self, ticks: int) -> None:
+    def _loop(self, ticks: int, stopping: Callable[[], bool] | None) -> None:
         tick_s, start, step = self.settings.tick_s, self._clock(), 0
         settings = self.settings
         most = settings.max_consecutive_overruns * settings.actuator_multiple
         most = 1 if settings.overrun == "stop" else most
-        while step < ticks:
+        while step < ticks and not (stopping is not None and stopping()):
             now = self._clock()
             wait = start + step * tick_s - now
             if wait > 2.0 * tick_s:  # the clock was set back; the joints must not wait for it

@@ -89,7 +89,7 @@ def replay_log(log: LogContent, bundle: Bundle) -> LogReplay:
             f"'{log.header.get('policy')}' ({str(log.header.get('sha256'))[:12]})"
         )
     policy = NumpyPolicy(bundle)
-    elements: dict[str, list[str]] = log.header["elements"]
+    elements = _elements(log, bundle)
     joints = _joint_order(bundle, elements)
     policy.bind(joints, elements)
     table = _Table(log.decisions, bundle, elements)
@@ -143,6 +143,22 @@ def _stages(
         ("output", outputs, np.array(atol)),
         ("command", names, resolved),
     )
+
+
+def _elements(log: LogContent, bundle: Bundle) -> dict[str, list[str]]:
+    """Return signal name to element names, as the header of a log says."""
+    found = log.header.get("elements")
+    names = [signal.name for signal in bundle.manifest.signals]
+    whole = isinstance(found, dict) and set(found) == set(names)
+    if not whole or not all(
+        isinstance(parts, list) and all(isinstance(part, str) for part in parts)
+        for parts in found.values()
+    ):
+        raise ConfigError(
+            f"log: expected the elements of {', '.join(names)} in its header, found "
+            f"{str(found)[:80]}; its first record was changed"
+        )
+    return dict(found)
 
 
 def _joint_order(bundle: Bundle, elements: dict[str, list[str]]) -> list[str]:

@@ -27,7 +27,8 @@ def _errors(path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     assert main(["check-bundle", str(path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    lines = captured.err.splitlines()
+    *lines, advice = captured.err.splitlines()
+    assert "copy the bundle from its source once more, or write it anew" in advice
     assert all(line.startswith(f"error: bundle '{path}': ") for line in lines)
     assert all(" expected " in line and " found " in line for line in lines)
     return [line.removeprefix(f"error: bundle '{path}': ") for line in lines]

@@ -106,6 +106,28 @@ def test_a_controller_runs_a_robot_in_another_process(
     assert result["runs"][0]["duration_s"] > 0
 
 
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_controller_that_is_told_to_stop_disarms_and_reports(told: signal.Signals) -> None:
+    with robot_sim("target=mujoco_ideal") as (robot, port):
+        words = ("policy=pendubot-pybullet-randomized", f"port={port}", "duration=600", "limit=1.0")
+        command = [sys.executable, "-m", "simreal", "control", *words, "patience=1000000"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert "pendubot" in process.stdout.readline()
+            process.send_signal(told)
+            stopped, report = process.stdout.read().splitlines()
+            code = process.wait(20.0)
+        robot.send_signal(signal.SIGTERM)
+        assert robot.stdout is not None
+        seen = json.loads(robot.stdout.read())
+    result = json.loads(report)
+    assert stopped.startswith("stopped    as told, after ")
+    assert result["interrupted"] is True
+    assert result["wall_s"] < 500
+    assert code == (0 if result["fault"] is None else 1)  # a busy machine may be too late
+    assert result["fault"] is not None or seen["latched"] is None
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_can_be_said_by_option(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

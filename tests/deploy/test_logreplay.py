@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simreal.apps.replay import _summary
 from simreal.cli import main
 from simreal.core.robot import Robot
 from simreal.deploy import Bundle, EventLog, load, read_log
@@ -150,6 +151,25 @@ def test_a_log_of_another_policy(
     short = dataclasses.replace(log, decisions=log.decisions[:, :-1])
     with pytest.raises(ConfigError, match="numbers per step of the policy, found"):
         replay_log(short, bundle)
+
+
+@pytest.mark.parametrize("found", [None, 3, {"joint_pos": ["a"]}, {"joint_pos": 1, "joint_vel": 2}])
+def test_a_changed_header_is_refused(
+    bundle: Bundle, robot: Robot, tmp_path: Path, found: object
+) -> None:
+    log = read_log(_run(tmp_path / "run.log", bundle, robot))
+    changed = dataclasses.replace(log, header={**log.header, "elements": found})
+    with pytest.raises(ConfigError, match=r"expected the elements of joint_pos, .* was changed"):
+        replay_log(changed, bundle)
+
+
+def test_unknown_states_are_counted_as_such(
+    bundle: Bundle, robot: Robot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = read_log(_run(tmp_path / "run.log", bundle, robot))
+    for states in (None, 1, ["run"]):
+        _summary(dataclasses.replace(log, header={**log.header, "states": states}))
+        assert "unknown state" in capsys.readouterr().out
 
 
 def test_a_log_without_a_header_says_so(
