@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simreal.core.observation import ObservationPipeline
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import Bundle, load_bundle

@@ -8,6 +8,7 @@ did what it does in training, and the signals are what to look at.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -149,16 +150,17 @@ def _elements(log: LogContent, bundle: Bundle) -> dict[str, list[str]]:
     """Return signal name to element names, as the header of a log says."""
     found = log.header.get("elements")
     names = [signal.name for signal in bundle.manifest.signals]
-    whole = isinstance(found, dict) and set(found) == set(names)
-    if not whole or not all(
-        isinstance(parts, list) and all(isinstance(part, str) for part in parts)
-        for parts in found.values()
-    ):
+    if not isinstance(found, dict) or set(found) != set(names) or not _are_lists_of_words(found):
         raise ConfigError(
             f"log: expected the elements of {', '.join(names)} in its header, found "
             f"{str(found)[:80]}; its first record was changed"
         )
     return dict(found)
+
+
+def _are_lists_of_words(found: dict[str, Any]) -> bool:
+    lists = all(isinstance(parts, list) for parts in found.values())
+    return lists and all(isinstance(part, str) for parts in found.values() for part in parts)
 
 
 def _joint_order(bundle: Bundle, elements: dict[str, list[str]]) -> list[str]:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from simreal.core.observation import ObservationPipeline, Op, Term
+from simreal.core.observation import Op, Term
+from simreal.core.observation_pipeline import ObservationPipeline
 
 ROW = "row"
 """Name of the one signal."""

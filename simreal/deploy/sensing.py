@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from simreal.core.observation import LAST_ACTION, ObservationPipeline
+from simreal.core.observation import LAST_ACTION
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.deploy.decode import Words, check_known, check_unique, expect, one_line
 from simreal.deploy.manifest import Manifest, SignalEntry, TermEntry
 from simreal.errors import BundleError, SimrealError

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from simreal.core.arrays import NUMPY
-from simreal.core.observation import ObservationPipeline
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.observation_trace import trace_frame
 from simreal.core.scalar_code import RowFunction, compile_rows, count_operations
 from simreal.core.state import State

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from simreal.core.action import ActionMap
-from simreal.core.observation import LAST_ACTION, ObservationPipeline
+from simreal.core.observation import LAST_ACTION
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.params import catalogue
 from simreal.core.robot import Robot
 from simreal.core.seeding import Stream, check_seed

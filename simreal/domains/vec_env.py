@@ -14,7 +14,8 @@ import numpy as np
 
 from simreal.core.action import ActionMap
 from simreal.core.arrays import NUMPY
-from simreal.core.observation import LAST_ACTION, ObservationPipeline
+from simreal.core.observation import LAST_ACTION
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.params import catalogue
 from simreal.core.robot import Robot
 from simreal.core.seeding import Starts, Stream, check_seed, generator

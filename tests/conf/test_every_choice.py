@@ -17,7 +17,7 @@ from simreal.apps.train import TrainSettings
 from simreal.apps.transfer import TransferSettings
 from simreal.catalog import Catalog, Folder
 from simreal.config import Composed, compose
-from simreal.core.observation import ObservationPipeline
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain, Randomization, SimVecEnv

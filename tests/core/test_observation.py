@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simreal.core.observation import ObservationPipeline, Op, Term
+from simreal.core.observation import Op, Term
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.errors import ConfigError, UnknownNameError
 
 SIGNALS = {"joint_pos": ("a", "b", "c"), "joint_vel": ("a", "b", "c"), "last_action": ("b",)}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from simreal.core.action import ActionMap, ActionTerm
-from simreal.core.observation import LAST_ACTION, ObservationPipeline, Op, Term
+from simreal.core.observation import LAST_ACTION, Op, Term
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.robot import Actuator, Joint, Link, Robot
 from simreal.deploy import (
     Bundle,

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simreal.core.observation import ObservationPipeline, Op, Term
+from simreal.core.observation import Op, Term
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.deploy.one_row import ROW, of_one_row
 
 # Joined by a point, "a" with "b.c" and "a.b" with "c" would have one name.

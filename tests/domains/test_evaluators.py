@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simreal.core.observation import ObservationPipeline, Op, Term
+from simreal.core.observation import Op, Term
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.state import State
 from simreal.core.task import Array, StateView
 from simreal.domains.evaluators import ArrayEvaluator, ScalarEvaluator, make_evaluator

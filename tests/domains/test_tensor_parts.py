@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from simreal.core.observation import ObservationPipeline, Op, Term
+from simreal.core.observation import Op, Term
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.state import State
 from simreal.domains.actuators import CommandLine
 from simreal.domains.sensors import Sensors

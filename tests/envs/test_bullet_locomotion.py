@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from simreal.core.arrays import NUMPY
-from simreal.core.observation import LAST_ACTION, ObservationPipeline
+from simreal.core.observation import LAST_ACTION
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.robot import Robot
 from simreal.domains.vec_env import signal_names
 from simreal_envs import robots

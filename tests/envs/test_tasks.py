@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simreal.core.arrays import NUMPY
-from simreal.core.observation import LAST_ACTION, ObservationPipeline
+from simreal.core.observation import LAST_ACTION
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains.vec_env import signal_names

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from simreal.core.action import ActionMap
-from simreal.core.observation import ObservationPipeline
+from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.deploy import NumpyPolicy, load, replay
 from simreal.deploy.c_policy import CPolicy
 from simreal.deploy.onnx_policy import OnnxPolicy
