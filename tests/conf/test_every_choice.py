@@ -60,7 +60,8 @@ TASK_OF = {
 }
 # What it draws is meant for geared pendulums, and it moves centers of mass, which a robot that
 # PyBullet loads from its own file does not let itself be told.
-NOT_FOR = {"uniform": ("hopper_real", "walker2d_real", "half_cheetah_real", "ant_real")}
+_WALKERS = ("hopper_real", "walker2d_real", "half_cheetah_real", "ant_real")
+NOT_FOR = {"uniform": _WALKERS, "uniform_remote": _WALKERS}
 
 
 def _takes(primary: str) -> list[str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from simreal.core.kinematics import link_frames
+from simreal.core.params import DynamicsParams
 from simreal.engines.audit import ACTS, audit
 from simreal.engines.audit_poses import (
     can_be_lifted,
@@ -13,6 +14,7 @@ from simreal.engines.audit_poses import (
     grounding,
     turns_upright,
 )
+from simreal.engines.registry import engine_class
 from simreal_envs.robots import half_cheetah, hopper
 from simreal_envs.robots.double_pendulum import double_pendulum
 from tests.engines import sample_robots as robots
@@ -89,3 +91,26 @@ def test_the_hopper_acts_or_says_why_not(engine: str) -> None:
     assert verdicts["contact_friction.foot"] == ACTS
     assert verdicts["contact_friction.torso"] == ACTS
     assert verdicts["contact_friction.leg"].startswith("not applicable: in every pose")
+
+
+def test_a_bounce_too_small_to_have_a_direction_is_said_to_be_so() -> None:
+    pytest.importorskip("pybullet")
+    rows = {row.name: row for row in audit(half_cheetah(), "pybullet", only=["restitution"])}
+    assert {row.verdict for row in rows.values() if row.motion} == {ACTS}
+    assert rows["restitution.torso"].direction.endswith(": too small to tell")
+    assert not rows["restitution.ffoot"].direction.endswith("tell")
+
+
+def test_friction_that_acts_the_wrong_way_round_is_caught_where_it_is_clear() -> None:
+    honest = engine_class("pybullet", hopper())
+
+    class UpsideDown(honest):  # type: ignore[misc, valid-type]
+        def apply(self, params: DynamicsParams, mask: np.ndarray) -> None:
+            inverse = {name: 0.8**2 / params[name] for name in params}
+            super().apply(DynamicsParams(self.specs, inverse, len(mask)), mask)
+
+        def realized(self, name: str) -> None:
+            return None
+
+    row = audit(hopper(), UpsideDown, only=["contact_friction.foot"])[0]
+    assert row.verdict == "WRONG DIRECTION"
