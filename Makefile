@@ -58,7 +58,7 @@ wheel: $(STAMP)
 	cd build && wheel/bin/simreal --help > /dev/null && wheel/bin/simreal list && wheel/bin/simreal info
 
 # Not among them: trainings that take hours, what needs a GPU, and what the scripts share.
-LONG := transfer_table pretraining published_returns ppo_learning gpu
+LONG := transfer_table pretraining published_returns ppo_learning staying_up gpu
 SHARED := rounds readme_tables gpu_checks gpu_physics gpu_training
 HEADLINES := $(filter-out $(patsubst %,benchmarks/%.py,$(LONG) $(SHARED)),$(wildcard benchmarks/*.py))
 

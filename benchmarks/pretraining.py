@@ -5,11 +5,14 @@ then measures every seed's policy in its source domain, and as it is on the targ
 `benchmarks/results/pretraining_<task>.json`.
 
     python benchmarks/pretraining.py --task acrobot --seeds 10 --jobs 1
+    python benchmarks/pretraining.py --task pendubot --suffix _randomized --options algo=...
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from simreal.config import compose
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.deploy import load_bundle
-from simreal.domains import Domain
+from simreal.domains import Domain, Randomization
 from simreal.evaluation.episodes import EpisodeRecord
 from simreal.evaluation.matrix import EvaluationResult
 from simreal.evaluation.measure import measure
@@ -32,19 +35,19 @@ def main() -> int:
     parser.add_argument("--task", default="acrobot")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--options", nargs="+", default=[], help="of the trainings")
+    parser.add_argument("--suffix", default="", help="ending of the results' file name")
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "pretraining")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
-    folder = args.folder / args.task
-    runs = [
-        Run("source", folder / f"seed-{s}", ("train", f"pair={args.task}_real", f"seed={s}"))
-        for s in range(args.seeds)
-    ]
+    folder = args.folder / f"{args.task}{args.suffix}"
+    words = ("train", f"pair={args.task}_real", *args.options)
+    runs = [Run("source", folder / f"seed-{s}", (*words, f"seed={s}")) for s in range(args.seeds)]
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(execute, runs))
-    content = table(args.task, runs, args.episodes)
-    path = args.results / f"pretraining_{args.task}.json"
+    content = table(args.task, args.options, runs, args.episodes)
+    path = args.results / f"pretraining_{args.task}{args.suffix}.json"
     args.results.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     for row in content["rows"]:
@@ -57,19 +60,24 @@ def main() -> int:
     return 0
 
 
-def table(task: str, runs: list[Run], episodes: int) -> dict[str, Any]:
+def table(task: str, options: Sequence[str], runs: list[Run], episodes: int) -> dict[str, Any]:
     """Measure every policy and return the content of the results file.
 
     Args:
         task: Its name.
+        options: Those of the trainings; a randomized source is measured as it is drawn.
         runs: The trainings, finished.
         episodes: Test episodes of each policy in each domain.
     """
     composed = compose("transfer", [f"pair={task}_real"])
     robot: Robot = composed.build("robot", Robot)
     task_object: Task = composed.build("task", Task)
-    source: Domain = composed.build("source", Domain)
     target: Domain = composed.build("target", Domain)
+    trained = compose("train", [f"pair={task}_real", *options])
+    source: Domain = trained.build("source", Domain)
+    drawn: Randomization = trained.build("randomization", Randomization)
+    if drawn.params:
+        source = replace(source, name=f"{source.name}_randomized", randomization=drawn)
     records: list[EpisodeRecord] = []
     trainings = []
     for run in runs:
