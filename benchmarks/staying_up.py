@@ -120,6 +120,7 @@ def run(trial: Trial) -> dict[str, Any]:
         "in_window": bool(up[first:last].all()),
         "to_the_end": bool(up[first:].all()) and report.fault is None,
         "held_share": float(up[first:].mean()),
+        "up_for_good_s": float(np.flatnonzero(~up).max(initial=-1) + 1) * simulated.tick_s,
     }
 
 
