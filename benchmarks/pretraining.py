@@ -41,6 +41,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "pretraining")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
+    if args.options and not args.suffix:
+        parser.error("--options without --suffix: other trainings' results would be overwritten")
     folder = args.folder / f"{args.task}{args.suffix}"
     words = ("train", f"pair={args.task}_real", *args.options)
     runs = [Run("source", folder / f"seed-{s}", (*words, f"seed={s}")) for s in range(args.seeds)]

@@ -1,7 +1,7 @@
 """Train the Bullet locomotion robots with the published settings and measure their returns.
 
-PPO with state-dependent exploration, two million steps, five seeds, as in the tables of
-Stable-Baselines3 (`docs/modules/ppo.md`: mean and standard error over six seeds). These were made
+PPO with state-dependent exploration, two million steps, as in the tables of Stable-Baselines3
+(`docs/modules/ppo.md`: mean and standard error over six seeds). These were made
 in 2020 with the settings that rl-baselines3-zoo had then: policies saw the share of the episode
 that was left (`hyperparams/ppo.yml` until December 2021), and hopper and walker2d had a gae_lambda
 of 0.92 (until June 2021). `hopper_2025` has the settings of that file in 2025, without both; other
@@ -15,7 +15,6 @@ run that it holds is not made again.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any
 from simreal.evaluation.atomic_file import write_atomic
 from simreal.evaluation.provenance import collect_provenance
 from simreal.evaluation.statistics import iqm
+from transfer_table import Run, execute
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -78,6 +78,8 @@ def main() -> int:
             if str(seed) not in held(options.output).get(row, {}).get("runs", {})
         }
         for run in as_completed(runs):
+            if run.exception() is not None:
+                pool.shutdown(cancel_futures=True)
             run.result()
             rows = collect(options.folder, options.seeds, held(options.output), where)
             report = {"rows": rows, "provenance": where}
@@ -101,27 +103,19 @@ def train(row: str, seed: int, steps: int, folder: Path) -> None:
         steps: Environment steps.
         folder: Where it writes.
     """
-    if (folder / "summary.json").is_file():
-        return
-    words = [f"resume={folder}"]
-    if not (folder / "run.json").is_file():
-        words = [
-            f"task={ROWS[row].task}",
-            "source=pybullet_published",
-            *ROWS[row].settings,
-            f"seed={seed}",
-            f"plan.num_steps={steps}",
-            "plan.eval_episodes=20",
-            "plan.stop_success=null",
-            "plan.keep=last",
-            "num_test_episodes=50",
-            f"output={folder}",
-        ]
-    command = [sys.executable, "-m", "simreal", "train", *words]
-    print("simreal train", *words, flush=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".log").open("a", encoding="utf-8") as log:
-        subprocess.run(command, stdout=log, stderr=log, check=True)
+    words = (
+        "train",
+        f"task={ROWS[row].task}",
+        "source=pybullet_published",
+        *ROWS[row].settings,
+        f"seed={seed}",
+        f"plan.num_steps={steps}",
+        "plan.eval_episodes=20",
+        "plan.stop_success=null",
+        "plan.keep=last",
+        "num_test_episodes=50",
+    )
+    execute(Run(row, folder, words))
 
 
 def collect(folder: Path, num_seeds: int, before: dict[str, Any], where: dict[str, Any]) -> Any:

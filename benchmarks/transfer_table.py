@@ -104,7 +104,22 @@ def plan(task: str, seeds: range, folder: Path) -> tuple[list[Run], list[Run]]:
 
 
 def execute(run: Run) -> None:
-    """Run a command unless its result is there; continue it where it was interrupted."""
+    """Run a command unless its result is there; continue it where it was interrupted.
+
+    Args:
+        run: The command.
+
+    Raises:
+        SystemExit: The folder holds the run of another command.
+    """
+    if (run.folder / "run.json").is_file():
+        held = json.loads((run.folder / "run.json").read_text())
+        words = [held["verb"], *(w for w in held["overrides"] if not w.startswith("output="))]
+        if words != list(run.words):
+            raise SystemExit(
+                f"{run.folder}: expected the run of '{' '.join(run.words)}', found that of "
+                f"'{' '.join(words)}'; remove it, or choose another --folder"
+            )
     if (run.folder / "summary.json").is_file():
         return
     begun = (run.folder / "run.json").is_file()

@@ -71,7 +71,8 @@ class ControlOptions:
 def main(args: list[str]) -> int:
     """Run the verb.
 
-    Ctrl-C and `SIGTERM` end the run early, with the joints damped and the report as always.
+    From arming on, Ctrl-C and `SIGTERM` end the run early, with the joints damped and the report as
+    always, and do nothing more until the report is written.
 
     Args:
         args: `key=value` settings.
@@ -81,9 +82,10 @@ def main(args: list[str]) -> int:
     """
     options = parse_options(args)
     check_output(options.output)
-    report, extra = _control(options)
-    content = {**dataclasses.asdict(report), **extra}
-    give(json.dumps({k: _finite(v) for k, v in content.items()}), options.output)
+    with ExitStack() as told:
+        report, extra = _control(options, told)
+        content = {**dataclasses.asdict(report), **extra}
+        give(json.dumps({k: _finite(v) for k, v in content.items()}), options.output)
     return 0 if report.fault is None else 1
 
 
@@ -123,7 +125,8 @@ def parse_options(args: list[str]) -> ControlOptions:
     return options
 
 
-def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
+def _control(options: ControlOptions, told: ExitStack) -> tuple[LoopReport, dict[str, Any]]:
+    """Run the policy; from arming on signals are a flag, until `told` is closed."""
     bundle = load_bundle(find_bundle(options.policy))
     policy = make_policy(options.runtime, bundle)
     with ExitStack() as stack:
@@ -145,7 +148,7 @@ def _control(options: ControlOptions) -> tuple[LoopReport, dict[str, Any]]:
             log=stack.enter_context(EventLog(options.log)) if options.log else None,
             told=lambda why: _tell(why, options.duration),
         )
-        stopping = stack.enter_context(until_interrupted())
+        stopping = told.enter_context(until_interrupted())
         controller.arm()
         print(
             f"control    {bundle.manifest.name}, {1 / period:g} Hz, actuators at "

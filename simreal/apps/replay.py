@@ -3,6 +3,7 @@
 It needs numpy alone, so that it runs where the log was written.
 """
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -64,21 +65,29 @@ def _arguments(args: list[str]) -> tuple[Path, Path]:
 
 
 def _timeline(log: LogContent) -> None:
-    start = log.events[0]["time_s"] if log.events else 0.0
+    start = _time_s(log.events[0]) if log.events else 0.0
     for event in log.events[:_SHOWN]:
-        print(f"{event['time_s'] - start:9.3f} s {_words(event)}")
+        print(f"{_time_s(event) - start:9.3f} s {_words(event)}")
     if len(log.events) > _SHOWN:
         print(f"{'':9}   and {len(log.events) - _SHOWN} more events")
 
 
+def _time_s(event: dict[str, Any]) -> float:
+    """Return when an event was [s]; not a number where a changed log does not say."""
+    found = event.get("time_s")
+    return float(found) if isinstance(found, int | float) else math.nan
+
+
 def _words(event: dict[str, Any]) -> str:
-    if event["event"] == "state":
-        why = f": {event['why']}" if event["why"] else ""
-        return f"{event['before']} -> {event['after']}{why}"
+    if event.get("event") == "state":
+        why = f": {event['why']}" if event.get("why") else ""
+        return f"{event.get('before')} -> {event.get('after')}{why}"
     rest = {k: v for k, v in event.items() if k not in ("event", "time_s")}
     counts = rest.pop("counts", {})
-    rest.update({k: v for k, v in counts.items() if v})
-    return " ".join([event["event"], *(f"{k}={v}" for k, v in rest.items() if v is not None)])
+    rest.update({k: v for k, v in counts.items() if v} if isinstance(counts, dict) else {})
+    return " ".join(
+        [str(event.get("event")), *(f"{k}={v}" for k, v in rest.items() if v is not None)]
+    )
 
 
 def _summary(log: LogContent) -> None:
@@ -89,7 +98,7 @@ def _summary(log: LogContent) -> None:
     names = found if isinstance(found, list) else []
     column = {name: log.ticks[:, i] for i, name in enumerate(TICK_COLUMNS)}
     states = Counter(
-        names[int(code)] if 0 <= code < len(names) else f"unknown state {code:g}"
+        str(names[int(code)]) if 0 <= code < len(names) else f"unknown state {code:g}"
         for code in column["state"]
     )
     shares = ", ".join(f"{count} {name}" for name, count in states.items())

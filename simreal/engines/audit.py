@@ -212,7 +212,7 @@ class _Trial:
         """
         if not self.probe.center:
             return True
-        return bool(np.ptp(motion) >= _LEAST_SHARE * np.abs(motion).max())
+        return not np.ptp(motion) < _LEAST_SHARE * np.abs(motion).max()
 
     def _turns(self, motion: list[float]) -> bool:
         """Return whether motion goes the expected way; a link that sticks already goes no further.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simreal.apps.replay import _summary
+from simreal.apps.replay import _summary, _timeline
 from simreal.cli import main
 from simreal.core.robot import Robot
 from simreal.deploy import Bundle, EventLog, load, read_log
@@ -167,9 +167,18 @@ def test_unknown_states_are_counted_as_such(
     bundle: Bundle, robot: Robot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = read_log(_run(tmp_path / "run.log", bundle, robot))
-    for states in (None, 1, ["run"]):
+    for states in (None, 1, ["run"], [["a"]]):
         _summary(dataclasses.replace(log, header={**log.header, "states": states}))
         assert "unknown state" in capsys.readouterr().out
+
+
+def test_events_that_were_changed_are_shown_as_they_are(
+    bundle: Bundle, robot: Robot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = read_log(_run(tmp_path / "run.log", bundle, robot))
+    changed = [{}, {"event": "state"}, {"event": 3, "time_s": "x", "counts": 1}]
+    _timeline(dataclasses.replace(log, events=changed))
+    assert capsys.readouterr().out.count("nan s") == 3
 
 
 def test_a_log_without_a_header_says_so(

@@ -12,7 +12,8 @@ with what that package computes by habit:
 - the feet-collision cost is 0: it is switched off there.
 
 The one thing that differs: the electricity cost takes the action as clipped to [-1, 1], where that
-package takes it as given; Stable-Baselines3 clips before either sees it.
+package takes it as given; Stable-Baselines3 clips before either sees it. The time feature, off
+unless asked for, adds an entry and an end.
 """
 
 from abc import abstractmethod
