@@ -91,3 +91,20 @@ def test_another_algorithm_is_named(build: Build) -> None:
 def test_a_spread_is_positive(action_std: float) -> None:
     with pytest.raises(ConfigError, match=f"action_std is {action_std}"):
         warm_start({}, action_std=action_std)
+
+
+def test_a_critic_that_sees_less_than_its_source_begins_with_the_actors_eyes(build: Build) -> None:
+    state = dict(build(seed=1).policy.state_dict())
+    critic = "vf_features_extractor."
+    for name in [n for n in state if n.startswith(critic)]:
+        if state[name].dim() and "bias" not in name and "count" not in name:
+            state[name] = torch.nn.functional.pad(state[name], (0, 3))  # three more entries
+    model = build(seed=2)
+    fresh = copy.deepcopy(model.policy.state_dict())
+    warm_start(state)(model)
+    for name, value in model.policy.state_dict().items():
+        if name.startswith(critic):
+            expected = state[name.replace(critic, "pi_features_extractor.", 1)]
+        else:
+            expected = fresh[name] if part_of(name) == "critic.head" else state[name]
+        assert torch.equal(value, expected), name
