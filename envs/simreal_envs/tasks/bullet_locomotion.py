@@ -53,6 +53,8 @@ class BulletLocomotion(Task):
     Attributes:
         feet: Links whose contact with the ground is observed.
         gait: Kinematics.
+        time_feature: Whether the policy sees the share of the episode that is left, and the time
+            limit is an end.
     """
 
     control_period_s = _STEP_S
