@@ -9,7 +9,9 @@ rings, and nobody looks at a counter before it was heard.
 
 To be woken costs some hundred microseconds. Where every process has a processor, both spin for
 about as long as a policy takes to answer. Where there are fewer, the parent sleeps at once, and a
-worker yields its processor in every turn of its spin, so that whoever has work to do gets it.
+worker yields its processor in every turn of its spin, so that whoever has work to do gets it. A
+parent that is woken before everybody is done takes a processor from who still works, so only the
+last one rings.
 """
 
 import os
@@ -62,7 +64,8 @@ class WorkerBell:
 
     def __init__(
         self,
-        words: memoryview,
+        everybodys: memoryview,
+        worker: int,
         pipe: Connection,
         spin: Spin,
         doorbells: Doorbells | None = None,
@@ -70,12 +73,15 @@ class WorkerBell:
         """Begin before the first order.
 
         Args:
-            words: This worker's words.
+            everybodys: The words of all workers.
+            worker: Index of this one.
             pipe: Its pipe.
             spin: How to spin.
             doorbells: What both ends ring; the pipe if None.
         """
+        words = everybodys[worker * WORDS : (worker + 1) * WORDS]
         self._words, self._pipe, self._spin_as = words, pipe, spin
+        self._orders, self._answers = everybodys[_ORDER::WORDS], everybodys[_ANSWER::WORDS]
         self._own: Doorbell | None = None
         self._parents: Doorbell | None = None
         if doorbells is not None:
@@ -119,7 +125,7 @@ class WorkerBell:
         # After the counter, because whoever is woken by it looks there.
         if speaks:
             self._pipe.send_bytes(answer)
-        elif words[_PARENT_ASLEEP] or not _SPINS:
+        elif not _SPINS or (words[_PARENT_ASLEEP] and self._orders == self._answers):
             _ring(self._parents, self._pipe)
 
     def _spin(self) -> bool:
@@ -145,6 +151,7 @@ class ParentBell:
         pipe: The pipe.
         doorbell: What the worker rings, or None if it sends a byte through the pipe.
         message: What the worker said beside being done, empty if nothing.
+        gone: Whether the worker is known to be gone.
     """
 
     def __init__(
@@ -160,6 +167,7 @@ class ParentBell:
         for i in range(len(words)):
             words[i] = 0
         self._words, self.pipe, self.message = words, pipe, b""
+        self.gone = False
         self._workers: Doorbell | None = None
         self.doorbell: Doorbell | None = None
         if doorbells is not None:
@@ -177,9 +185,11 @@ class ParentBell:
             OSError: The worker is gone.
         """
         words = self._words
-        words[_KIND] = kind
         self._count += 1
         self.message, self._heard = b"", False
+        if self.gone:
+            raise OSError("the worker is gone")
+        words[_KIND] = kind
         words[_ORDER] = self._count
         _fence()
         # After the counter, because whoever is woken by it looks there.
@@ -194,8 +204,13 @@ class ParentBell:
         return bool(self._words[_ANSWER] == self._count) and (self._heard or _SPINS)
 
     def sleeps(self, asleep: bool) -> None:
-        """Tell the worker whether it has to send a byte."""
+        """Tell the worker whether it has to ring, if it is the last one."""
         self._words[_PARENT_ASLEEP] = int(asleep)
+
+    def give_up(self) -> None:
+        """Take note that the worker is gone, so that no other one leaves the ringing to it."""
+        self.gone = True
+        self._words[_ORDER] = self._words[_ANSWER]
 
     @property
     def numbers(self) -> list[int]:
@@ -240,40 +255,77 @@ class ParentBell:
         return self.message
 
 
-def wait(bells: Sequence[ParentBell], patience_s: float, spin_s: float = 0.0) -> list[ParentBell]:
-    """Wait until workers are done, and return those that are gone or took too long.
+class Ear:
+    """Hear workers, all those of a crew."""
 
-    Args:
-        bells: The workers' bells.
-        patience_s: Longest wait [s].
-        spin_s: How long to spin [s].
-    """
-    end = time.perf_counter() + spin_s
-    left = [bell for bell in bells if not bell.done]
-    while left and _SPINS and time.perf_counter() < end:
-        left = [bell for bell in left if not bell.done]
-    if not left:
-        return []
-    lost: list[ParentBell] = []
-    poller = select.poll()
-    owners = {number: bell for bell in left for number in bell.numbers}
-    for number, bell in owners.items():
-        bell.sleeps(True)
-        poller.register(number, select.POLLIN)
-    _fence()
-    end = time.perf_counter() + patience_s
-    while left := [bell for bell in left if not bell.done and bell not in lost]:
-        if time.perf_counter() > end:
-            lost += left
-        for number, _ in poller.poll(_LOOK_AGAIN_MS):
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._poller = select.poll()
+        self._owners: dict[int, ParentBell] = {}
+
+    def add(self, bell: ParentBell) -> None:
+        """Begin to hear a worker."""
+        for number in bell.numbers:
+            self._owners[number] = bell
+            self._poller.register(number, select.POLLIN)
+
+    def remove(self, bell: ParentBell) -> None:
+        """Hear a worker no more, whose pipe and doorbell are still open. Safe to call twice."""
+        for number in bell.numbers:
+            if self._owners.pop(number, None) is not None:
+                self._poller.unregister(number)
+
+    def wait(
+        self, bells: Sequence[ParentBell], patience_s: float, spin_s: float = 0.0
+    ) -> list[ParentBell]:
+        """Wait until workers are done, and return those that are gone or took too long.
+
+        Args:
+            bells: The workers' bells.
+            patience_s: Longest wait [s].
+            spin_s: How long to spin [s].
+        """
+        left = [bell for bell in bells if not bell.done]
+        if left and _SPINS and spin_s:
+            end = time.perf_counter() + spin_s
+            while left and time.perf_counter() < end:
+                left = [bell for bell in left if not bell.done]
+        if not left:
+            return []
+        asked = left
+        for bell in asked:
+            bell.sleeps(True)
+        lost = self._sleep(left, patience_s)
+        for bell in asked:
+            bell.sleeps(False)
+        return lost
+
+    def _sleep(self, left: list[ParentBell], patience_s: float) -> list[ParentBell]:
+        end = time.perf_counter() + patience_s
+        lost: list[ParentBell] = []
+        while True:
+            _fence()
+            left = [bell for bell in left if not bell.done]
+            if left:  # seldom, once somebody has rung
+                lost += [bell for bell in left if bell.gone]
+                left = [bell for bell in left if not bell.gone]
+            if not left:
+                return lost
+            if time.perf_counter() > end:
+                return lost + left
+            self._listen()
+
+    def _listen(self) -> None:
+        """Read what there is to hear, once there is something or some time has passed."""
+        for number, _ in self._poller.poll(_LOOK_AGAIN_MS):
+            bell = self._owners.get(number)
+            if bell is None:
+                continue  # removed after another of its numbers
             try:
-                owners[number].read(number)
+                bell.read(number)
             except (EOFError, OSError):
-                lost.append(owners[number])
-                poller.unregister(number)
-    for bell in owners.values():
-        bell.sleeps(False)
-    return lost
+                bell.give_up()
+                self.remove(bell)
 
 
 def _ring(doorbell: Doorbell | None, pipe: Connection) -> None:

@@ -25,9 +25,9 @@ from simreal.engines.bell import (
     CALL,
     FAILED,
     WORDS,
+    Ear,
     ParentBell,
     spin_for,
-    wait,
 )
 from simreal.engines.crew import Crew, Loss, Order, RemoteError
 from simreal.engines.doorbell import make_doorbells
@@ -74,6 +74,7 @@ class ProcessCrew(Crew):
         self._words = self._layout.words(self._memory)
         self.shared = self._layout.views(self._memory)
         self._bells: dict[int, ParentBell] = {}
+        self._ear = Ear()
         self._pipes: dict[int, Connection] = {}
         self.processes: dict[int, BaseProcess] = {}
         # Also runs when the interpreter exits and when an unfinished engine is collected.
@@ -108,6 +109,7 @@ class ProcessCrew(Crew):
         with _one_thread(), _uninterrupted():
             process.start()
             self.processes[worker] = process
+        self._ear.add(self._bells[worker])
         there.close()  # so that the end of the worker is the end of the pipe
 
     def built(self, worker: int) -> bool | Loss | RemoteError:
@@ -134,7 +136,8 @@ class ProcessCrew(Crew):
 
     def collect(self, workers: Sequence[int]) -> dict[int, Any]:
         """Wait for the answers to what was asked last."""
-        wait([self._bells[worker] for worker in workers], self._patience_s, self._spin.parent_s)
+        bells = [self._bells[worker] for worker in workers]
+        self._ear.wait(bells, self._patience_s, self._spin.parent_s)
         return {worker: self._answer(worker) for worker in workers}
 
     def close(self) -> None:
@@ -166,6 +169,7 @@ class ProcessCrew(Crew):
         if code is None:
             process.kill()
             process.join()
+        self._ear.remove(self._bells[worker])
         self._pipes.pop(worker).close()
         self._bells.pop(worker).close()
         self.processes.pop(worker).close()

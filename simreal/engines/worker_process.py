@@ -25,7 +25,6 @@ from simreal.engines.bell import (
     HELD_STEP,
     SAMPLED_STEP,
     STEP,
-    WORDS,
     Spin,
     WorkerBell,
 )
@@ -61,8 +60,7 @@ def serve(
     worker: Worker | None = None
     try:
         worker = Worker(engine_class(name, spec.robot)(spec), layout.views(memory), place[1])
-        words = layout.words(memory)[place[0] * WORDS : (place[0] + 1) * WORDS]
-        bell = WorkerBell(words, connection, spin, doorbells)
+        bell = WorkerBell(layout.words(memory), place[0], connection, spin, doorbells)
         connection.send(worker.engine.exact_state)
         while True:
             kind, message = bell.next_order()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from simreal.core.robot import Robot
@@ -20,6 +21,7 @@ from simreal.domains.tensor_graphs import AUTO
 from simreal.engines.workers import Workers
 from simreal.errors import ConfigError, unknown_name
 from simreal.learning.actor_critic import Memory, SimPolicy
+from simreal.learning.callbacks import NormalizerEveryStep, NormalizerUpdate
 from simreal.learning.device_env import DeviceVecEnv
 from simreal.learning.policy import ACTIVATIONS, linear_schedule, policy_kwargs
 from simreal.learning.torch_ppo import TorchPPO
@@ -146,6 +148,11 @@ class AlgorithmSettings(ABC):
         """
         return SB3VecEnv(sim)
 
+    @property
+    def normalizer_callback(self) -> BaseCallback:
+        """Return a new callback that moves the statistics of the policy's normalizers."""
+        return NormalizerUpdate()
+
     @abstractmethod
     def build(self, env: SB3VecEnv, seed: int) -> BaseAlgorithm:
         """Return a new model on an environment."""
@@ -174,6 +181,8 @@ class PPOSettings(AlgorithmSettings):
         ortho_init: Whether layers begin orthogonal, else as PyTorch draws them.
         normalize_reward: Whether the trainer divides rewards by the running deviation of the
             discounted return. It is kept in checkpoints; no evaluation and no bundle knows of it.
+        normalize_every_step: Whether the policy's normalizers move at every step, as SB3's
+            `VecNormalize` does, and not only between rollouts. Published results were made so.
     """
 
     num_steps: int = 128
@@ -191,6 +200,7 @@ class PPOSettings(AlgorithmSettings):
     sde_sample_freq: int = -1
     ortho_init: bool = True
     normalize_reward: bool = False
+    normalize_every_step: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -229,6 +239,11 @@ class PPOSettings(AlgorithmSettings):
             device="cpu",
             **self.arguments(env.sim.task),
         )
+
+    @property
+    def normalizer_callback(self) -> BaseCallback:
+        """Return a new callback that moves the statistics of the policy's normalizers."""
+        return NormalizerEveryStep() if self.normalize_every_step else NormalizerUpdate()
 
     def wrapped(self, env: SB3VecEnv) -> VecEnv:
         """Return the environment, with rewards normalized where that is wanted."""
@@ -290,6 +305,11 @@ class TorchPPOSettings(PPOSettings):
             ConfigError: A setting is out of its range.
         """
         super().__post_init__()
+        if self.normalize_every_step:
+            raise ConfigError(
+                "normalize_every_step is true; TorchPPO values a rollout when it is over, with one "
+                "set of statistics: set algo.normalize_every_step=false, or take algo=ppo"
+            )
         if self.memory < 0 or self.sequence_length < 1:
             raise ConfigError(
                 f"memory is {self.memory}, sequence_length {self.sequence_length}; memory >= 0 and "

@@ -13,10 +13,15 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from simreal.domains.episodes import EpisodeInfo
+from simreal.errors import ConfigError
+from simreal.learning.normalizer import RunningNorm
 from simreal.learning.policy import normalizers
 
 EPISODE_WINDOW = 512
 """Most episodes that one record of `EpisodeLog` covers."""
+
+
+_PRIOR_WEIGHT = 1e-4
 
 
 class StopTraining(BaseException):
@@ -61,6 +66,68 @@ class NormalizerUpdate(BaseCallback):
             for normalizer in normalizers(model.policy):
                 normalizer.update(batch)
         return True
+
+
+class NormalizerEveryStep(BaseCallback):
+    """Merge the observations of every step before the policy sees them, as SB3's `VecNormalize`.
+
+    An update must see what its rollout's policy saw. So at the end of a rollout every observation
+    in the buffer becomes the one from which the statistics of then make what those of its own step
+    made of it. Statistics begin as in `VecNormalize`, too: with the weight of 1e-4 observations of
+    mean 0 and variance 1.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a rollout."""
+        super().__init__()
+        self._moving: list[RunningNorm] | None = None
+        self._used: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def _on_rollout_start(self) -> None:
+        self._moving, self._used = None, []
+        if fresh := [n for n in normalizers(self.model.policy) if not n.count]:
+            for normalizer in fresh:
+                normalizer.count.fill_(_PRIOR_WEIGHT)
+            self._merge(fresh, self.model._last_obs)
+
+    def _on_step(self) -> bool:
+        if self._moving is None:  # what is frozen may have changed since the rollout was announced
+            self._moving = _moving_together(self.model.policy)
+        if self._moving:
+            first = self._moving[0]
+            self._used.append((first.mean.clone(), first.scale.clone()))
+            self._merge(self._moving, self.locals["new_obs"])
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if not self._moving:
+            return
+        model: Any = self.model
+        seen: np.ndarray = model.rollout_buffer.observations  # (T, N, dim)
+        means, scales = (
+            torch.stack(part).unsqueeze(1).numpy() for part in zip(*self._used, strict=True)
+        )
+        now = self._moving[0]
+        normalized = np.clip((seen - means) / scales, -now.limit, now.limit)
+        seen[...] = normalized * now.scale.numpy() + now.mean.numpy()
+
+    def _merge(self, some: list[RunningNorm], observations: Any) -> None:
+        for normalizer in some:
+            normalizer.update(torch.as_tensor(observations))
+
+
+def _moving_together(policy: torch.nn.Module) -> list[RunningNorm]:
+    """Return the normalizers whose statistics move: all of a policy or none, and all the same."""
+    every = normalizers(policy)
+    moving = [normalizer for normalizer in every if not normalizer.frozen]
+    alike = all(torch.equal(one.mean, every[0].mean) for one in every)
+    if moving and (len(moving) < len(every) or not alike):
+        raise ConfigError(
+            "normalize_every_step is true, and the normalizers of actor and critic are frozen or "
+            "filled differently, so a rollout cannot be kept for both; set "
+            "algo.normalize_every_step=false"
+        )
+    return moving
 
 
 class EpisodeLog(BaseCallback):

@@ -2,7 +2,8 @@
 
 The statistics are saved with every checkpoint and bundle, because nothing can run without them, and
 they are frozen together with the feature extractor they belong to. They move only between a rollout
-and the next one, so that the probabilities of a rollout are those its update sees.
+and the next one, so that the probabilities of a rollout are those its update sees, unless that is
+seen to otherwise (`simreal.learning.callbacks.NormalizerEveryStep`).
 """
 
 import torch
@@ -51,6 +52,11 @@ class RunningNorm(nn.Module):
         self.register_buffer("_scale", torch.ones(dim), persistent=False)
         self._refresh()
 
+    @property
+    def scale(self) -> torch.Tensor:
+        """Return what `forward` divides by (dim,)."""
+        return torch.sqrt(self.var + self.epsilon)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize (N, dim)."""
         return torch.clamp((x - self._shift) / self._scale, -self.limit, self.limit)
@@ -81,7 +87,7 @@ class RunningNorm(nn.Module):
 
     def _refresh(self) -> None:
         self._shift.copy_(self.mean)
-        self._scale.copy_(torch.sqrt(self.var + self.epsilon))
+        self._scale.copy_(self.scale)
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]

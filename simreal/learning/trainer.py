@@ -35,7 +35,6 @@ from simreal.learning.algorithms import AlgorithmSettings, single_thread
 from simreal.learning.callbacks import (
     EpisodeLog,
     Every,
-    NormalizerUpdate,
     Progress,
     ProgressSink,
     StopTraining,
@@ -314,7 +313,7 @@ class _Run:
 
     def _callbacks(self, continued: bool) -> CallbackList:
         plan = self.plan
-        callbacks: list[BaseCallback] = [NormalizerUpdate(), EpisodeLog()]
+        callbacks: list[BaseCallback] = [self.job.settings.normalizer_callback, EpisodeLog()]
         if len(plan.phases) > 1:
             callbacks.append(Every(1, self._enter_phase))
         if plan.eval_every:

@@ -4,6 +4,7 @@ import multiprocessing
 import select
 import threading
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -11,8 +12,15 @@ import numpy as np
 import pytest
 
 from simreal.engines import bell
-from simreal.engines.bell import CALL, DONE, STEP, WORDS, ParentBell, Spin, WorkerBell, wait
+from simreal.engines.bell import CALL, DONE, STEP, WORDS, Ear, ParentBell, Spin, WorkerBell
 from simreal.engines.doorbell import make_doorbells
+
+
+def heard(bells: list[ParentBell], patience_s: float) -> list[ParentBell]:
+    ear = Ear()
+    for one in bells:
+        ear.add(one)
+    return ear.wait(bells, patience_s)
 
 
 class Ends:
@@ -23,7 +31,7 @@ class Ends:
         here, self.there = multiprocessing.Pipe()
         doorbells = make_doorbells() if rings else None
         self.parent = ParentBell(words, here, doorbells)
-        self.worker = WorkerBell(words, self.there, Spin(0.0, 20e-6, yields), doorbells)
+        self.worker = WorkerBell(words, 0, self.there, Spin(0.0, 20e-6, yields), doorbells)
         self.orders: list[tuple[int, bytes]] = []
         self.thread = threading.Thread(target=self.work)
         self.thread.start()
@@ -68,7 +76,7 @@ def test_a_call_whose_message_is_read_at_once_is_not_slept_over(
     monkeypatch.setattr(ends.parent.pipe, "send_bytes", send_and_let_it_be_read)
     for i in range(20):
         ends.parent.order(CALL, b"%d" % i)
-        assert wait([ends.parent], 5.0) == []
+        assert heard([ends.parent], 5.0) == []
         assert ends.parent.finish() == b"r%d" % i
     monkeypatch.undo()
     ends.close()
@@ -90,7 +98,7 @@ def test_orders_arrive_once_and_in_order(
             message = b"slow" if i % 60 == 0 else f"call {i}".encode()
             ends.parent.order(CALL, message)
             expected.append((CALL, message))
-        assert wait([ends.parent], 5.0) == []
+        assert heard([ends.parent], 5.0) == []
         assert ends.parent.done
         assert ends.parent.finish() == (b"r" + expected[-1][1] if i % 3 == 0 else b"")
     assert ends.orders == expected
@@ -104,6 +112,9 @@ class Noted(list[int]):
         super().__init__([0] * WORDS)
         self.order: list[int] = []
 
+    def __getitem__(self, place: Any) -> Any:
+        return self if isinstance(place, slice) else super().__getitem__(place)  # as a view
+
     def __setitem__(self, place: Any, value: Any) -> None:
         self.order.append(place)
         super().__setitem__(place, value)
@@ -112,7 +123,8 @@ class Noted(list[int]):
 def test_what_a_counter_announces_is_written_before_it() -> None:
     here, there = multiprocessing.Pipe()
     words: Any = Noted()
-    parent, worker = ParentBell(words, here), WorkerBell(words, there, Spin(0.0, 0.0, yields=False))
+    parent = ParentBell(words, here)
+    worker = WorkerBell(words, 0, there, Spin(0.0, 0.0, yields=False))
     words.order.clear()
     parent.order(CALL, b"x")
     assert words.order == [bell._KIND, bell._ORDER]
@@ -142,7 +154,7 @@ def test_who_may_see_a_counter_too_early_hears_before_he_looks(
     words = memoryview(np.zeros(WORDS, dtype=np.int64))
     here, there = multiprocessing.Pipe()
     parent = ParentBell(words, here)
-    worker = WorkerBell(words, there, Spin(0.0, 0.0, yields=False))
+    worker = WorkerBell(words, 0, there, Spin(0.0, 0.0, yields=False))
     rung: list[str] = []
 
     class Late:
@@ -167,7 +179,7 @@ def test_who_may_see_a_counter_too_early_hears_before_he_looks(
         assert worker.next_order() == (STEP, b"")
         worker.answer(DONE)
         assert not parent.done
-        assert wait([parent], 5.0) == []
+        assert heard([parent], 5.0) == []
         assert parent.done
     assert rung == ["worker", "parent"] * 2
     here.close()
@@ -179,7 +191,7 @@ def test_who_takes_too_long_is_named() -> None:
     ends, idle = Ends(), ParentBell(memoryview(np.zeros(WORDS, dtype=np.int64)), here)
     ends.parent.order(STEP)
     idle._count = 1  # asked, but nobody is there
-    assert wait([ends.parent, idle], 0.05) == [idle]
+    assert heard([ends.parent, idle], 0.05) == [idle]
     assert ends.parent.done
     here.close()
     there.close()
@@ -192,9 +204,101 @@ def test_who_is_gone_is_named_at_once() -> None:
     there.close()
     alone._count = 1
     start = time.monotonic()
-    assert wait([alone], 60.0) == [alone]
+    assert heard([alone], 60.0) == [alone]
     assert time.monotonic() - start < 5.0
     here.close()
+
+
+class Pair:
+    """Hold both ends of two workers, whose parent says that it sleeps."""
+
+    def __init__(self) -> None:
+        words = memoryview(np.zeros(2 * WORDS, dtype=np.int64))
+        self.pipes = [multiprocessing.Pipe() for _ in range(2)]
+        self.parents, self.workers = [], []
+        for i, (here, there) in enumerate(self.pipes):
+            doorbells = make_doorbells()
+            self.parents.append(ParentBell(words[i * WORDS : (i + 1) * WORDS], here, doorbells))
+            self.workers.append(WorkerBell(words, i, there, Spin(0.0, 0.0, False), doorbells))
+
+    def order(self) -> None:
+        for parent, worker in zip(self.parents, self.workers, strict=True):
+            parent.order(STEP)
+            worker.next_order()
+            parent.sleeps(True)
+
+    def rung(self) -> list[bool]:
+        poller = select.poll()
+        for number in (number for parent in self.parents for number in parent.numbers):
+            poller.register(number, select.POLLIN)
+        audible = {number for number, _ in poller.poll(0)}
+        return [not audible.isdisjoint(parent.numbers) for parent in self.parents]
+
+    def close(self) -> None:
+        for parent in self.parents:
+            parent.close()
+        for end in (end for ends in self.pipes for end in ends):
+            end.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    yield made
+    made.close()
+
+
+@pytest.mark.skipif(not bell._SPINS, reason="stores may overtake each other here, so all ring")
+@pytest.mark.parametrize("first", [0, 1])
+def test_only_the_last_one_rings(pair: Pair, first: int) -> None:
+    pair.order()
+    pair.workers[first].answer(DONE)
+    assert pair.rung() == [False, False]
+    pair.workers[1 - first].answer(DONE)
+    assert pair.rung() == [first == 1, first == 0]
+    assert heard(pair.parents, 5.0) == []
+
+
+def test_all_ring_where_a_counter_may_be_seen_too_early(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bell, "_SPINS", False)
+    for parent in pair.parents:
+        parent.order(STEP)
+    for worker in pair.workers:
+        worker.next_order()
+        worker.answer(DONE)
+    assert pair.rung() == [True, True]
+    assert heard(pair.parents, 5.0) == []
+
+
+def test_nobody_leaves_the_ringing_to_a_worker_that_is_gone(pair: Pair) -> None:
+    pair.order()
+    gone, other = pair.parents
+    pair.pipes[0][1].close()
+    assert heard([gone], 5.0) == [gone]
+    pair.workers[1].answer(DONE)
+    assert pair.rung()[1]
+    assert heard([other], 5.0) == []
+
+
+def test_what_is_asked_of_a_worker_that_is_gone_is_never_done(pair: Pair) -> None:
+    pair.order()
+    for worker in pair.workers:
+        worker.answer(DONE)
+    assert heard(pair.parents, 5.0) == []
+    gone, other = pair.parents
+    pair.pipes[0][1].close()
+    gone.give_up()
+    with pytest.raises(OSError, match="gone"):
+        gone.order(STEP)
+    assert not gone.done
+    other.order(STEP)
+    pair.workers[1].next_order()
+    other.sleeps(True)
+    pair.workers[1].answer(DONE)
+    assert pair.rung()[1]
+    assert heard(pair.parents, 5.0) == [gone]
 
 
 def test_both_spin_where_every_process_has_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,13 @@ def test_the_normalizer_learns_between_rollouts(toy_job: Build) -> None:
     assert {n.count.item() for n in normalizers(outcome.model.policy)} == {128.0}
 
 
+def test_the_normalizer_learns_at_every_step_if_asked(toy_job: Build, toy_algo: Build) -> None:
+    outcome = train(toy_job(settings=toy_algo("ppo", normalize_every_step=True)))
+    # What was reset and what came of 48 steps, in four worlds.
+    found = [n.count.item() for n in normalizers(outcome.model.policy)]
+    assert found == pytest.approx([4 * 49 + 1e-4] * 2)
+
+
 def test_off_policy_statistics_stop_after_the_random_phase(toy_job: Build, toy_algo: Build) -> None:
     outcome = train(toy_job(settings=toy_algo("sac")))
     found = normalizers(outcome.model.policy)
@@ -294,16 +301,19 @@ def test_memory_and_a_privileged_critic_continue(
     assert whole.curve == again.curve
 
 
-@pytest.mark.parametrize("algo", ["ppo", "torch_ppo"])
+@pytest.mark.parametrize(
+    ("algo", "every_step"), [("ppo", False), ("ppo", True), ("torch_ppo", False)]
+)
 def test_exploration_by_state_and_normalized_rewards_continue(
     toy_job: Build,
     toy_algo: Build,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     algo: str,
+    every_step: bool,
 ) -> None:
     published = {"use_sde": True, "sde_sample_freq": 4, "normalize_reward": True}
-    settings = {"settings": toy_algo(algo, **published)}
+    settings = {"settings": toy_algo(algo, normalize_every_step=every_step, **published)}
     whole = train(toy_job(folder=tmp_path / "whole", **settings))
     killed(monkeypatch, 128, toy_job(**settings))
     assert_same(whole, train(toy_job(**settings), resume=True))
