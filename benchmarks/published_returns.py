@@ -5,10 +5,10 @@ PPO with state-dependent exploration, two million steps, as in the tables of Sta
 in 2020 with the settings that rl-baselines3-zoo had then: policies saw the share of the episode
 that was left (`hyperparams/ppo.yml` until December 2021), and hopper and walker2d had a gae_lambda
 of 0.92 (until June 2021). `hopper_between` and `hopper_2025` have normalizers that move between
-rollouts only, as the kit's do unless told otherwise; `hopper_2025` also has the settings of that file in
-2025, without a time feature. Every run is one command of `simreal train`; what is there already is
-kept, and what was interrupted goes on. The results file is written after every run; a run that it
-holds is not made again.
+rollouts only, as the kit's do unless told otherwise; `hopper_2025` also has the settings of that
+file in 2025, without a time feature. Every run is one command of `simreal train`; what is there
+already is kept, and what was interrupted goes on. The results file is written after every run; a
+run that it holds is not made again.
 
     python benchmarks/published_returns.py --rows hopper --seeds 5 --jobs 2
 """
