@@ -39,6 +39,18 @@ from simreal.learning.artifact import act_of
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("frozen_extractor", "frozen_extractor_head", "fine_tune")
+KINDS = {
+    "plain": (),
+    "randomized": (
+        "randomization=uniform_remote",
+        "algo=torch_ppo_randomized",
+        "plan.num_steps=12000000",
+        "plan.eval_episodes=64",
+        "plan.eval_every=400000",
+        "plan.stop_success=null",
+    ),
+}
+"""How the sources are trained; the randomized one as the shipped policy."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +101,9 @@ def plan(task: str, seeds: range, folder: Path) -> tuple[list[Run], list[Run]]:
     pair = f"pair={task}_real"
     sources, methods = [], []
     for seed in seeds:
-        for kind in ("plain", "randomized"):
+        for kind, extra in KINDS.items():
             at = folder / f"source-{kind}-{seed}"
-            extra = () if kind == "plain" else ("randomization=uniform", "algo=ppo_randomized")
-            words = ("train", pair, f"seed={seed}", *extra)
+            words = ("train", pair, *extra, f"seed={seed}")
             sources.append(Run(f"source, {kind}", at, words))
             for method in METHODS:
                 to = folder / f"{method}-{kind}-{seed}"
