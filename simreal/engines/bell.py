@@ -16,20 +16,20 @@ last one rings.
 
 import os
 import platform
-import select
 import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from simreal.engines.doorbell import Doorbell, Doorbells
+from simreal.engines.doorbell import Doorbell, Doorbells, Listener
 
 STEP, SAMPLED_STEP, HELD_STEP, RESET, CALL = 1, 2, 3, 4, 5
 WAKE, DONE, FAILED = b"w", b"d", b"f"
-WORDS = 8  # per worker, a cache line of its own
-_ORDER, _KIND, _ANSWER, _SPOKE, _ASLEEP, _PARENT_ASLEEP = range(6)
-_LOOK_AGAIN_MS = 100
+WORDS = 8  # per worker, a cache line of its own, and as many for the parent at the end
+_ORDER, _KIND, _ANSWER, _SPOKE, _ASLEEP = range(5)
+_PARENT_ASLEEP = _ASLEEP - WORDS
+_LOOK_AGAIN_S = 0.1
 _SPIN_S = 1e-3
 _FENCE = threading.Lock()
 _SPINS = platform.machine() in ("x86_64", "AMD64")
@@ -47,6 +47,25 @@ class Spin(NamedTuple):
     parent_s: float
     worker_s: float
     yields: bool
+
+
+def num_words(num_workers: int) -> int:
+    """Return how many words a crew has.
+
+    Args:
+        num_workers: Workers.
+    """
+    return WORDS * (num_workers + 1)
+
+
+def own_words(words: memoryview, worker: int) -> memoryview:
+    """Return the words of one worker.
+
+    Args:
+        words: Those of the crew.
+        worker: Index.
+    """
+    return words[worker * WORDS : (worker + 1) * WORDS]
 
 
 def spin_for(num_workers: int) -> Spin:
@@ -73,24 +92,25 @@ class WorkerBell:
         """Begin before the first order.
 
         Args:
-            everybodys: The words of all workers.
+            everybodys: The words of the crew.
             worker: Index of this one.
             pipe: Its pipe.
             spin: How to spin.
             doorbells: What both ends ring; the pipe if None.
         """
-        words = everybodys[worker * WORDS : (worker + 1) * WORDS]
+        words = own_words(everybodys, worker)
         self._words, self._pipe, self._spin_as = words, pipe, spin
+        self._everybodys = everybodys
         self._orders, self._answers = everybodys[_ORDER::WORDS], everybodys[_ANSWER::WORDS]
         self._own: Doorbell | None = None
         self._parents: Doorbell | None = None
         if doorbells is not None:
             self._own, self._parents = doorbells
         self._seen = words[_ORDER]
-        self._poller = select.poll()
-        self._poller.register(pipe.fileno(), select.POLLIN)
+        self._listener = Listener(_LOOK_AGAIN_S)
+        self._listener.add_pipe(pipe.fileno())
         if self._own is not None:
-            self._poller.register(self._own.number, select.POLLIN)
+            self._listener.add_doorbell(self._own)
 
     def next_order(self) -> tuple[int, bytes]:
         """Wait for an order and return its kind and, for a call, what to call.
@@ -103,11 +123,9 @@ class WorkerBell:
             words[_ASLEEP] = 1
             _fence()
             while not heard or words[_ORDER] == self._seen:
-                for number, _ in self._poller.poll(_LOOK_AGAIN_MS):
+                for number, _ in self._listener.heard():
                     heard = True
-                    if self._own is not None and number == self._own.number:
-                        self._own.hush()
-                    else:
+                    if self._own is None or number != self._own.number:
                         message = self._read(message)
             words[_ASLEEP] = 0
         self._seen = words[_ORDER]
@@ -125,7 +143,7 @@ class WorkerBell:
         # After the counter, because whoever is woken by it looks there.
         if speaks:
             self._pipe.send_bytes(answer)
-        elif not _SPINS or (words[_PARENT_ASLEEP] and self._orders == self._answers):
+        elif not _SPINS or (self._everybodys[_PARENT_ASLEEP] and self._orders == self._answers):
             _ring(self._parents, self._pipe)
 
     def _spin(self) -> bool:
@@ -203,35 +221,28 @@ class ParentBell:
         """Return whether the last order is done."""
         return bool(self._words[_ANSWER] == self._count) and (self._heard or _SPINS)
 
-    def sleeps(self, asleep: bool) -> None:
-        """Tell the worker whether it has to ring, if it is the last one."""
-        self._words[_PARENT_ASLEEP] = int(asleep)
+    @property
+    def spoke(self) -> bool:
+        """Return whether the worker, which is done, said something beside that."""
+        return bool(self._words[_SPOKE])
 
     def give_up(self) -> None:
         """Take note that the worker is gone, so that no other one leaves the ringing to it."""
         self.gone = True
         self._words[_ORDER] = self._words[_ANSWER]
 
-    @property
-    def numbers(self) -> list[int]:
-        """Return the file descriptors at which the worker can be heard."""
-        own = [] if self.doorbell is None else [self.doorbell.number]
-        return [self.pipe.fileno(), *own]
+    def hear(self) -> None:
+        """Take note that the worker rang."""
+        self._heard = True
 
-    def read(self, number: int = -1) -> None:
-        """Read one message, or take note that the worker rang.
-
-        Args:
-            number: Which of `numbers` is readable; the pipe if none of them.
+    def read(self) -> None:
+        """Read one message.
 
         Raises:
             EOFError: The worker is gone.
             OSError: The worker is gone.
         """
         self._heard = True
-        if self.doorbell is not None and number == self.doorbell.number:
-            self.doorbell.hush()
-            return
         found = self.pipe.recv_bytes()
         if found != WAKE:
             self.message = found
@@ -258,22 +269,45 @@ class ParentBell:
 class Ear:
     """Hear workers, all those of a crew."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._poller = select.poll()
-        self._owners: dict[int, ParentBell] = {}
+    def __init__(self, words: memoryview) -> None:
+        """Begin with none.
+
+        Args:
+            words: Those of the crew.
+        """
+        self._words = words
+        self._orders, self._answers = words[_ORDER::WORDS], words[_ANSWER::WORDS]
+        self._spoke = words[_SPOKE::WORDS]
+        self._listener = Listener(_LOOK_AGAIN_S)
+        self._pipes: dict[int, ParentBell] = {}
+        self._doorbells: dict[int, ParentBell] = {}
+        self._gone: set[ParentBell] = set()
 
     def add(self, bell: ParentBell) -> None:
         """Begin to hear a worker."""
-        for number in bell.numbers:
-            self._owners[number] = bell
-            self._poller.register(number, select.POLLIN)
+        self._pipes[bell.pipe.fileno()] = bell
+        self._listener.add_pipe(bell.pipe.fileno())
+        if bell.doorbell is not None:
+            self._doorbells[bell.doorbell.number] = bell
+            self._listener.add_doorbell(bell.doorbell)
 
     def remove(self, bell: ParentBell) -> None:
         """Hear a worker no more, whose pipe and doorbell are still open. Safe to call twice."""
-        for number in bell.numbers:
-            if self._owners.pop(number, None) is not None:
-                self._poller.unregister(number)
+        self._gone.discard(bell)
+        if self._pipes.pop(bell.pipe.fileno(), None) is not None:
+            self._listener.remove(bell.pipe.fileno())
+            if bell.doorbell is not None:
+                del self._doorbells[bell.doorbell.number]
+                self._listener.remove(bell.doorbell.number)
+
+    def close(self) -> None:
+        """Hear nobody more. Safe to call twice."""
+        self._listener.close()
+
+    @property
+    def somebody_spoke(self) -> bool:
+        """Return whether the last answer of a worker was more than that it is done."""
+        return any(self._spoke)
 
     def wait(
         self, bells: Sequence[ParentBell], patience_s: float, spin_s: float = 0.0
@@ -281,51 +315,53 @@ class Ear:
         """Wait until workers are done, and return those that are gone or took too long.
 
         Args:
-            bells: The workers' bells.
+            bells: The bells of those that were asked; all others are done with what they were.
             patience_s: Longest wait [s].
             spin_s: How long to spin [s].
         """
-        left = [bell for bell in bells if not bell.done]
-        if left and _SPINS and spin_s:
-            end = time.perf_counter() + spin_s
-            while left and time.perf_counter() < end:
-                left = [bell for bell in left if not bell.done]
-        if not left:
-            return []
-        asked = left
-        for bell in asked:
-            bell.sleeps(True)
-        lost = self._sleep(left, patience_s)
-        for bell in asked:
-            bell.sleeps(False)
-        return lost
+        if self._spin(bells, spin_s) or self._sleep(bells, patience_s):
+            return [bell for bell in bells if not bell.done] if self._gone else []
+        return [bell for bell in bells if not bell.done]
 
-    def _sleep(self, left: list[ParentBell], patience_s: float) -> list[ParentBell]:
-        end = time.perf_counter() + patience_s
-        lost: list[ParentBell] = []
-        while True:
-            _fence()
-            left = [bell for bell in left if not bell.done]
-            if left:  # seldom, once somebody has rung
-                lost += [bell for bell in left if bell.gone]
-                left = [bell for bell in left if not bell.gone]
-            if not left:
-                return lost
+    def _spin(self, bells: Sequence[ParentBell], spin_s: float) -> bool:
+        if not spin_s or not _SPINS:
+            return False
+        end = time.perf_counter() + spin_s
+        while not self._all_done(bells):
             if time.perf_counter() > end:
-                return lost + left
+                return False
+        return True
+
+    def _sleep(self, bells: Sequence[ParentBell], patience_s: float) -> bool:
+        end, in_time = time.perf_counter() + patience_s, True
+        self._words[_PARENT_ASLEEP] = 1
+        _fence()
+        while in_time and not self._all_done(bells):
             self._listen()
+            in_time = time.perf_counter() <= end
+        self._words[_PARENT_ASLEEP] = 0
+        return in_time
+
+    def _all_done(self, bells: Sequence[ParentBell]) -> bool:
+        if _SPINS:
+            return self._orders == self._answers
+        return all(bell.done or bell.gone for bell in bells)
 
     def _listen(self) -> None:
         """Read what there is to hear, once there is something or some time has passed."""
-        for number, _ in self._poller.poll(_LOOK_AGAIN_MS):
-            bell = self._owners.get(number)
-            if bell is None:
-                continue  # removed after another of its numbers
-            try:
-                bell.read(number)
-            except (EOFError, OSError):
-                bell.give_up()
-                self.remove(bell)
+        for number, _ in self._listener.heard():
+            if number in self._doorbells:
+                self._doorbells[number].hear()
+            elif number in self._pipes:  # and not removed after its doorbell
+                self._read(self._pipes[number])
+
+    def _read(self, bell: ParentBell) -> None:
+        try:
+            bell.read()
+        except (EOFError, OSError):
+            bell.give_up()
+            self.remove(bell)
+            self._gone.add(bell)
 
 
 def _ring(doorbell: Doorbell | None, pipe: Connection) -> None:

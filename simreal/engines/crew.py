@@ -95,8 +95,8 @@ class Crew(ABC):
             workers: Indices.
 
         Returns:
-            Index to answer, to a `Loss` where the worker ended or took too long, or to a
-            `RemoteError`.
+            Index to what a method returned, to a `Loss` where the worker ended or took too long,
+            or to a `RemoteError`. Who only had to step or to reset, and did, may be left out.
         """
 
     @abstractmethod

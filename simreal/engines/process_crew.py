@@ -24,9 +24,10 @@ from simreal.engines.base import EngineSpec
 from simreal.engines.bell import (
     CALL,
     FAILED,
-    WORDS,
     Ear,
     ParentBell,
+    num_words,
+    own_words,
     spin_for,
 )
 from simreal.engines.crew import Crew, Loss, Order, RemoteError
@@ -68,17 +69,18 @@ class ProcessCrew(Crew):
         self._engine, self._patience_s = engine, patience_s
         self._spin = spin_for(num_workers if num_processes is None else num_processes)
         self._context = multiprocessing.get_context("spawn")
-        words = WORDS * (num_workers + 1)  # the last ones only keep distance
-        self._layout = replace(layout, num_words=words)
+        self._layout = replace(layout, num_words=num_words(num_workers))
         self._memory = self._context.RawArray("d", self._layout.size)
         self._words = self._layout.words(self._memory)
         self.shared = self._layout.views(self._memory)
         self._bells: dict[int, ParentBell] = {}
-        self._ear = Ear()
+        self._ear = Ear(self._words)
         self._pipes: dict[int, Connection] = {}
         self.processes: dict[int, BaseProcess] = {}
         # Also runs when the interpreter exits and when an unfinished engine is collected.
-        self._end = weakref.finalize(self, _end, self._pipes, self._bells, self.processes)
+        self._end = weakref.finalize(
+            self, _end, self._ear, self._pipes, self._bells, self.processes
+        )
 
     def start(self, worker: int, first: int, spec: EngineSpec) -> None:
         """Begin to build a worker, or a new one in its place.
@@ -95,7 +97,7 @@ class ProcessCrew(Crew):
         here, there = self._context.Pipe()
         _limit_waiting(here, self._patience_s)
         doorbells = make_doorbells()
-        words = self._words[worker * WORDS : (worker + 1) * WORDS]
+        words = own_words(self._words, worker)
         process = self._context.Process(
             target=serve,
             args=(
@@ -137,8 +139,14 @@ class ProcessCrew(Crew):
     def collect(self, workers: Sequence[int]) -> dict[int, Any]:
         """Wait for the answers to what was asked last."""
         bells = [self._bells[worker] for worker in workers]
-        self._ear.wait(bells, self._patience_s, self._spin.parent_s)
-        return {worker: self._answer(worker) for worker in workers}
+        lost = self._ear.wait(bells, self._patience_s, self._spin.parent_s)
+        if not lost and not self._ear.somebody_spoke:
+            return {}  # as after nearly every control step
+        return {
+            worker: self._lost(worker) if bell in lost else self._said(worker)
+            for worker, bell in zip(workers, bells, strict=True)
+            if bell in lost or bell.spoke
+        }
 
     def close(self) -> None:
         """End all workers. Safe to call twice."""
@@ -150,17 +158,14 @@ class ProcessCrew(Crew):
         except OSError:
             return  # it is gone, which `collect` finds out
 
-    def _answer(self, worker: int) -> Any:
-        bell = self._bells[worker]
-        if not bell.done:
-            return self._lost(worker)
+    def _said(self, worker: int) -> Any:
         try:
-            said = bell.finish()
+            said = self._bells[worker].finish()
         except (EOFError, OSError):
             return self._lost(worker)
-        if said[:1] == FAILED:
-            return RemoteError(*pickle.loads(said[1:]))
-        return pickle.loads(said[1:]) if said else None
+        return (
+            RemoteError(*pickle.loads(said[1:])) if said[:1] == FAILED else pickle.loads(said[1:])
+        )
 
     def _lost(self, worker: int, patience_s: float | None = None) -> Loss:
         process = self.processes[worker]
@@ -169,6 +174,7 @@ class ProcessCrew(Crew):
         if code is None:
             process.kill()
             process.join()
+        self._bells[worker].give_up()
         self._ear.remove(self._bells[worker])
         self._pipes.pop(worker).close()
         self._bells.pop(worker).close()
@@ -227,8 +233,12 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _end(
-    pipes: dict[int, Connection], bells: dict[int, ParentBell], processes: dict[int, BaseProcess]
+    ear: Ear,
+    pipes: dict[int, Connection],
+    bells: dict[int, ParentBell],
+    processes: dict[int, BaseProcess],
 ) -> None:
+    ear.close()
     while pipes:
         pipes.popitem()[1].close()  # a worker ends when its pipe does
     while bells:

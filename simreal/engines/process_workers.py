@@ -117,7 +117,7 @@ class JoiningCrew(ProcessCrew):
 
     def collect(self, workers: Sequence[int]) -> dict[int, Any]:
         """Do the own share, and wait for the answers of the others."""
-        answers = {_OWN: self._work()} if _OWN in workers else {}
+        answers = self._work() if _OWN in workers else {}
         others = [worker for worker in workers if worker != _OWN]
         return answers | super().collect(others) if others else answers
 
@@ -127,14 +127,15 @@ class JoiningCrew(ProcessCrew):
         if self._own is not None:
             self._own.engine.close()
 
-    def _work(self) -> Any:
+    def _work(self) -> dict[int, Any]:
         asked, self._asked = self._asked, None
         if asked is None or self._own is None:
-            return None
+            return {}
         kind, (method, arguments) = asked
         try:
             if kind == CALL:
-                return self._own.call(method, arguments)
-            return self._own.do(kind)
+                return {_OWN: self._own.call(method, arguments)}
+            self._own.do(kind)
         except Exception as error:
-            return RemoteError(*parts(error))
+            return {_OWN: RemoteError(*parts(error))}
+        return {}

@@ -127,9 +127,8 @@ class WorkerEngine(Engine):
         while left:
             self._busy = True
             self._crew.begin(left, RESET)
-            found = self._collect(left)
+            found, left = self._collect(left)
             _raise_first(found)
-            left = [worker for worker in left if worker not in found]
         self._lost &= ~mask
 
     def step(self, commands: np.ndarray, sample_tick: np.ndarray | None = None) -> None:
@@ -180,7 +179,7 @@ class WorkerEngine(Engine):
         if not self._busy:
             raise EngineError("end_step without begin_step")
         self._under_way = False
-        found = self._collect(self._everyone)
+        found, _ = self._collect(self._everyone)
         if self._lossy:
             self._told |= self._lost
             self._lost[...] = False
@@ -297,21 +296,26 @@ class WorkerEngine(Engine):
             if mask is None or mask[chunk].any()
         }
         answers: dict[int, Any] = {}
-        while left := {w: order for w, order in orders.items() if w not in answers}:
+        left = list(orders)
+        while left:
             self._busy = True
-            self._crew.begin_call(left)
-            answers |= self._collect(left)
+            self._crew.begin_call({worker: orders[worker] for worker in left})
+            found, left = self._collect(left)
+            answers |= found
         _raise_first(answers)
         return [answers[worker] for worker in orders]
 
-    def _collect(self, workers: Sequence[int] | Mapping[int, Any]) -> dict[int, Any]:
-        """Return the answers; workers that ended are replaced and have none."""
-        found = self._crew.collect(list(workers))
+    def _collect(self, workers: Sequence[int]) -> tuple[dict[int, Any], list[int]]:
+        """Return the answers, and which workers ended and were replaced."""
+        found = self._crew.collect(workers)
         self._busy = False
+        if not found:
+            return found, []
         gone = {worker: loss for worker, loss in found.items() if isinstance(loss, Loss)}
         for worker, loss in gone.items():
             self._replace(worker, loss)
-        return {worker: answer for worker, answer in found.items() if worker not in gone}
+            del found[worker]
+        return found, list(gone)
 
     def _replace(self, worker: int, loss: Loss) -> None:
         """Start a worker anew, with the parameters its worlds had."""

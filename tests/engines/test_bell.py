@@ -12,26 +12,35 @@ import numpy as np
 import pytest
 
 from simreal.engines import bell
-from simreal.engines.bell import CALL, DONE, STEP, WORDS, Ear, ParentBell, Spin, WorkerBell
-from simreal.engines.doorbell import make_doorbells
+from simreal.engines.bell import (
+    CALL,
+    DONE,
+    STEP,
+    Ear,
+    ParentBell,
+    Spin,
+    WorkerBell,
+    num_words,
+    own_words,
+)
+from simreal.engines.doorbell import Listener, make_doorbells
 
 
-def heard(bells: list[ParentBell], patience_s: float) -> list[ParentBell]:
-    ear = Ear()
-    for one in bells:
-        ear.add(one)
-    return ear.wait(bells, patience_s)
+def silent(num_workers: int) -> memoryview:
+    return memoryview(np.zeros(num_words(num_workers), dtype=np.int64))
 
 
 class Ends:
     """Hold both ends over one pipe; the worker's answers with what it was asked."""
 
     def __init__(self, rings: bool = True, yields: bool = False) -> None:
-        words = memoryview(np.zeros(WORDS, dtype=np.int64))
+        self.words = silent(1)
         here, self.there = multiprocessing.Pipe()
         doorbells = make_doorbells() if rings else None
-        self.parent = ParentBell(words, here, doorbells)
-        self.worker = WorkerBell(words, 0, self.there, Spin(0.0, 20e-6, yields), doorbells)
+        self.parent = ParentBell(own_words(self.words, 0), here, doorbells)
+        self.ear = Ear(self.words)
+        self.ear.add(self.parent)
+        self.worker = WorkerBell(self.words, 0, self.there, Spin(0.0, 20e-6, yields), doorbells)
         self.orders: list[tuple[int, bytes]] = []
         self.thread = threading.Thread(target=self.work)
         self.thread.start()
@@ -47,6 +56,9 @@ class Ends:
         except (EOFError, ConnectionError):  # the other end closed, with bytes unread or without
             self.there.close()
 
+    def heard(self) -> list[ParentBell]:
+        return self.ear.wait([self.parent], 5.0)
+
     def close(self) -> None:
         self.parent.pipe.close()
         self.thread.join(5.0)
@@ -54,11 +66,62 @@ class Ends:
         assert not self.thread.is_alive()
 
 
+class Pair:
+    """Hold both ends of two workers, whose parent says that it sleeps."""
+
+    def __init__(self) -> None:
+        self.words = silent(2)
+        self.ear = Ear(self.words)
+        self.pipes = [multiprocessing.Pipe() for _ in range(2)]
+        self.parents, self.workers = [], []
+        for i, (here, there) in enumerate(self.pipes):
+            doorbells = make_doorbells()
+            self.parents.append(ParentBell(own_words(self.words, i), here, doorbells))
+            self.ear.add(self.parents[i])
+            self.workers.append(WorkerBell(self.words, i, there, Spin(0.0, 0.0, False), doorbells))
+
+    def order(self) -> None:
+        for parent, worker in zip(self.parents, self.workers, strict=True):
+            parent.order(STEP)
+            worker.next_order()
+        self.fall_asleep()
+
+    def fall_asleep(self) -> None:
+        self.words[bell._PARENT_ASLEEP] = 1
+
+    def wait(self, patience_s: float = 5.0) -> list[ParentBell]:
+        return self.ear.wait(self.parents, patience_s)
+
+    def rung(self) -> list[bool]:
+        places = []
+        for parent in self.parents:
+            own = parent.pipe.fileno() if parent.doorbell is None else parent.doorbell.number
+            places.append(own)
+        poller = select.poll()
+        for place in places:
+            poller.register(place, select.POLLIN)
+        audible = {place for place, _ in poller.poll(0)}
+        return [place in audible for place in places]
+
+    def close(self) -> None:
+        for parent in self.parents:
+            parent.close()
+        for end in (end for ends in self.pipes for end in ends):
+            end.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    yield made
+    made.close()
+
+
 def test_a_call_whose_message_is_read_at_once_is_not_slept_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Nobody looks again by himself here, so who reads a message too early sleeps for good.
-    monkeypatch.setattr(bell, "_LOOK_AGAIN_MS", 10_000)
+    monkeypatch.setattr(bell, "_LOOK_AGAIN_S", 10.0)
     ends, was_read = Ends(), threading.Event()
     read, send = ends.worker._read, ends.parent.pipe.send_bytes
 
@@ -76,7 +139,7 @@ def test_a_call_whose_message_is_read_at_once_is_not_slept_over(
     monkeypatch.setattr(ends.parent.pipe, "send_bytes", send_and_let_it_be_read)
     for i in range(20):
         ends.parent.order(CALL, b"%d" % i)
-        assert heard([ends.parent], 5.0) == []
+        assert ends.heard() == []
         assert ends.parent.finish() == b"r%d" % i
     monkeypatch.undo()
     ends.close()
@@ -98,7 +161,7 @@ def test_orders_arrive_once_and_in_order(
             message = b"slow" if i % 60 == 0 else f"call {i}".encode()
             ends.parent.order(CALL, message)
             expected.append((CALL, message))
-        assert heard([ends.parent], 5.0) == []
+        assert ends.heard() == []
         assert ends.parent.done
         assert ends.parent.finish() == (b"r" + expected[-1][1] if i % 3 == 0 else b"")
     assert ends.orders == expected
@@ -109,7 +172,7 @@ class Noted(list[int]):
     """Remember in what order words are written."""
 
     def __init__(self) -> None:
-        super().__init__([0] * WORDS)
+        super().__init__([0] * num_words(1))
         self.order: list[int] = []
 
     def __getitem__(self, place: Any) -> Any:
@@ -138,9 +201,9 @@ def test_what_a_counter_announces_is_written_before_it() -> None:
 
 def test_an_answer_of_the_worker_before_is_none_of_the_new_one() -> None:
     here, there = multiprocessing.Pipe()
-    words = np.zeros(WORDS, dtype=np.int64)
+    words = silent(1)
     words[bell._ANSWER] = 1  # the one before ended after its first order
-    parent = ParentBell(memoryview(words), here)
+    parent = ParentBell(own_words(words, 0), here)
     parent.order(STEP)
     assert not parent.done
     here.close()
@@ -151,9 +214,9 @@ def test_who_may_see_a_counter_too_early_hears_before_he_looks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bell, "_SPINS", False)
-    words = memoryview(np.zeros(WORDS, dtype=np.int64))
+    words = silent(1)
     here, there = multiprocessing.Pipe()
-    parent = ParentBell(words, here)
+    parent = ParentBell(own_words(words, 0), here)
     worker = WorkerBell(words, 0, there, Spin(0.0, 0.0, yields=False))
     rung: list[str] = []
 
@@ -163,89 +226,43 @@ def test_who_may_see_a_counter_too_early_hears_before_he_looks(
         def __init__(self, name: str, sender: Connection, receiver: Connection) -> None:
             self.name, self.sender, self.receiver = name, sender, receiver
 
-        def register(self, *_: object) -> None:
-            pass
-
-        def poll(self, _: int) -> list[tuple[int, int]]:
+        def __call__(self) -> list[tuple[int, int]]:
             rung.append(self.name)
             self.sender.send_bytes(bell.WAKE)
             return [(self.receiver.fileno(), select.POLLIN)]
 
     monkeypatch.setattr(bell, "_ring", lambda *_: None)
-    worker._poller = Late("worker", here, there)  # type: ignore[assignment]
-    monkeypatch.setattr(bell.select, "poll", lambda: Late("parent", there, here))
+    ear = Ear(words)
+    ear.add(parent)
+    worker._listener.heard = Late("worker", here, there)
+    ear._listener.heard = Late("parent", there, here)
     for _ in range(2):
         parent.order(STEP)
         assert worker.next_order() == (STEP, b"")
         worker.answer(DONE)
         assert not parent.done
-        assert heard([parent], 5.0) == []
+        assert ear.wait([parent], 5.0) == []
         assert parent.done
     assert rung == ["worker", "parent"] * 2
     here.close()
     there.close()
 
 
-def test_who_takes_too_long_is_named() -> None:
-    here, there = multiprocessing.Pipe()
-    ends, idle = Ends(), ParentBell(memoryview(np.zeros(WORDS, dtype=np.int64)), here)
-    ends.parent.order(STEP)
-    idle._count = 1  # asked, but nobody is there
-    assert heard([ends.parent, idle], 0.05) == [idle]
-    assert ends.parent.done
-    here.close()
-    there.close()
-    ends.close()
+def test_who_takes_too_long_is_named(pair: Pair) -> None:
+    quick, slow = pair.parents
+    pair.order()
+    pair.workers[0].answer(DONE)
+    assert pair.wait(0.05) == [slow]
+    assert quick.done
 
 
-def test_who_is_gone_is_named_at_once() -> None:
-    here, there = multiprocessing.Pipe()
-    alone = ParentBell(memoryview(np.zeros(WORDS, dtype=np.int64)), here)
-    there.close()
-    alone._count = 1
+def test_who_is_gone_is_named_at_once(pair: Pair) -> None:
+    pair.order()
+    pair.workers[1].answer(DONE)
+    pair.pipes[0][1].close()
     start = time.monotonic()
-    assert heard([alone], 60.0) == [alone]
+    assert pair.wait(60.0) == [pair.parents[0]]
     assert time.monotonic() - start < 5.0
-    here.close()
-
-
-class Pair:
-    """Hold both ends of two workers, whose parent says that it sleeps."""
-
-    def __init__(self) -> None:
-        words = memoryview(np.zeros(2 * WORDS, dtype=np.int64))
-        self.pipes = [multiprocessing.Pipe() for _ in range(2)]
-        self.parents, self.workers = [], []
-        for i, (here, there) in enumerate(self.pipes):
-            doorbells = make_doorbells()
-            self.parents.append(ParentBell(words[i * WORDS : (i + 1) * WORDS], here, doorbells))
-            self.workers.append(WorkerBell(words, i, there, Spin(0.0, 0.0, False), doorbells))
-
-    def order(self) -> None:
-        for parent, worker in zip(self.parents, self.workers, strict=True):
-            parent.order(STEP)
-            worker.next_order()
-            parent.sleeps(True)
-
-    def rung(self) -> list[bool]:
-        poller = select.poll()
-        for number in (number for parent in self.parents for number in parent.numbers):
-            poller.register(number, select.POLLIN)
-        audible = {number for number, _ in poller.poll(0)}
-        return [not audible.isdisjoint(parent.numbers) for parent in self.parents]
-
-    def close(self) -> None:
-        for parent in self.parents:
-            parent.close()
-        for end in (end for ends in self.pipes for end in ends):
-            end.close()
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    made = Pair()
-    yield made
-    made.close()
 
 
 @pytest.mark.skipif(not bell._SPINS, reason="stores may overtake each other here, so all ring")
@@ -256,7 +273,7 @@ def test_only_the_last_one_rings(pair: Pair, first: int) -> None:
     assert pair.rung() == [False, False]
     pair.workers[1 - first].answer(DONE)
     assert pair.rung() == [first == 1, first == 0]
-    assert heard(pair.parents, 5.0) == []
+    assert pair.wait() == []
 
 
 def test_all_ring_where_a_counter_may_be_seen_too_early(
@@ -269,36 +286,37 @@ def test_all_ring_where_a_counter_may_be_seen_too_early(
         worker.next_order()
         worker.answer(DONE)
     assert pair.rung() == [True, True]
-    assert heard(pair.parents, 5.0) == []
+    assert pair.wait() == []
 
 
 def test_nobody_leaves_the_ringing_to_a_worker_that_is_gone(pair: Pair) -> None:
     pair.order()
     gone, other = pair.parents
     pair.pipes[0][1].close()
-    assert heard([gone], 5.0) == [gone]
+    pair.ear._listen()
     pair.workers[1].answer(DONE)
     assert pair.rung()[1]
-    assert heard([other], 5.0) == []
+    assert pair.wait() == [gone]
+    assert other.done
 
 
 def test_what_is_asked_of_a_worker_that_is_gone_is_never_done(pair: Pair) -> None:
     pair.order()
     for worker in pair.workers:
         worker.answer(DONE)
-    assert heard(pair.parents, 5.0) == []
+    assert pair.wait() == []
     gone, other = pair.parents
     pair.pipes[0][1].close()
-    gone.give_up()
+    pair.ear._listen()
     with pytest.raises(OSError, match="gone"):
         gone.order(STEP)
     assert not gone.done
     other.order(STEP)
     pair.workers[1].next_order()
-    other.sleeps(True)
+    pair.fall_asleep()
     pair.workers[1].answer(DONE)
     assert pair.rung()[1]
-    assert heard(pair.parents, 5.0) == [gone]
+    assert pair.wait() == [gone]
 
 
 def test_both_spin_where_every_process_has_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,19 +325,21 @@ def test_both_spin_where_every_process_has_a_processor(monkeypatch: pytest.Monke
     assert bell.spin_for(2) == Spin(0.0, 1e-3, yields=True)
 
 
-def test_a_doorbell_is_heard_until_it_is_hushed() -> None:
+def test_a_doorbell_is_heard_once_for_all_that_it_rang() -> None:
     made = make_doorbells()
     if made is None:
         pytest.skip("no doorbells on this system")
     one, other = made
-    poller = select.poll()
-    poller.register(one.number, select.POLLIN)
-    assert poller.poll(0) == []
+    listener = Listener(0.0)
+    listener.add_doorbell(one)
+    assert listener.heard() == []
+    for _ in range(2):
+        one.ring()
+        one.ring()
+        assert listener.heard() == [(one.number, select.POLLIN)]
+        assert listener.heard() == []
+    listener.remove(one.number)
     one.ring()
-    one.ring()
-    assert poller.poll(0) == [(one.number, select.POLLIN)]
-    one.hush()
-    one.hush()
-    assert poller.poll(0) == []
+    assert listener.heard() == []
     one.close()
     other.close()

@@ -24,7 +24,7 @@ from simreal.engines import (
     process_crew,
     worker_process,
 )
-from simreal.engines.bell import WORDS, Spin
+from simreal.engines.bell import STEP, Spin, num_words
 from simreal.engines.crew import Loss
 from simreal.engines.process_crew import ProcessCrew
 from simreal.engines.shared import Layout
@@ -190,7 +190,7 @@ def test_what_a_worker_refuses_to_build_is_refused_here(
 
 def test_a_worker_that_fails_after_another_one_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    refused, layout = spec(params=("mass.absent",)), Layout(5, N, 2, 9, 2, num_words=WORDS)
+    refused, layout = spec(params=("mass.absent",)), Layout(5, N, 2, 9, 2, num_words=num_words(1))
     here, there = multiprocessing.Pipe()
     here.close()  # the parent has heard enough
     spin = Spin(0.0, 0.0, yields=False)
@@ -296,6 +296,19 @@ def test_a_worker_that_hangs_is_replaced_after_the_time_out(
     engine.step(np.zeros((5, N, 2)))
     assert "did not answer within 0.3 s" in caplog.text
     assert engine.limit.total == 1
+
+
+def test_nobody_waits_for_a_worker_that_was_ended_for_hanging(workers: Start) -> None:
+    crew = workers(step_timeout_s=2.0)._crew
+    os.kill(crew.processes[0].pid, signal.SIGSTOP)
+    crew.begin([0, 1], STEP)
+    found = crew.collect([0, 1])
+    assert list(found) == [0]
+    assert isinstance(found[0], Loss)
+    start = time.monotonic()
+    crew.begin_call({1: ("render", (0, 4, 4))})  # before the other one is replaced
+    assert crew.collect([1])[1].shape == (4, 4, 3)
+    assert time.monotonic() - start < 1.5
 
 
 def test_a_worker_that_is_stopped_before_it_reads_a_call_is_replaced(workers: Start) -> None:
