@@ -92,6 +92,16 @@ VERBS: dict[str, Verb] = {
             "list target",
         ),
     ),
+    "identify": Verb(
+        "simreal.apps.identify",
+        "Identify a robot's dynamics from its logs, as a target domain.",
+        (
+            "identify files=run.csv",
+            "identify files=[a.csv,b.csv.gz] held_out=c.csv",
+            "identify robot=simple_pendulum log=simple_pendulum files=run.csv unknowns=friction",
+        ),
+        "files=[LOG,...] [held_out=[LOG,...]] [group=option] [key=value]",
+    ),
     "play": Verb(
         "simreal.apps.play",
         "Watch a policy, in a window or as a video.",

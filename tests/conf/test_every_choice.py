@@ -11,6 +11,7 @@ from simreal.apps.audit import AuditSettings
 from simreal.apps.demo import DemoSettings
 from simreal.apps.evaluate import EvaluateSettings
 from simreal.apps.export import ExportSettings
+from simreal.apps.identify import IdentifySettings
 from simreal.apps.play import PlaySettings
 from simreal.apps.robot_sim import RobotSimSettings
 from simreal.apps.train import TrainSettings
@@ -22,6 +23,7 @@ from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain, Randomization, SimVecEnv
 from simreal.domains.vec_env import signal_names
+from simreal.identification import LogColumns, Unknowns
 from simreal.learning.algorithms import AlgorithmSettings
 from simreal.paths import conf_dir
 from simreal.transfer import TransferMethod
@@ -32,6 +34,7 @@ SETTINGS: dict[str, type[Any]] = {
     "demo": DemoSettings,
     "evaluate": EvaluateSettings,
     "export": ExportSettings,
+    "identify": IdentifySettings,
     "play": PlaySettings,
     "robot_sim": RobotSimSettings,
     "train": TrainSettings,
@@ -46,6 +49,8 @@ EXPECTED: dict[str, type[Any]] = {
     "randomization": Randomization,
     "algo": AlgorithmSettings,
     "transfer": TransferMethod,
+    "log": LogColumns,
+    "unknowns": Unknowns,
 }
 # What must be given on the command line.
 NEEDED = {"export": ["run=outputs/RUN"]}

@@ -1,0 +1,263 @@
+"""`simreal identify`: from logs of a robot to a target domain that behaves as it does."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from simreal.apps.output import CONSOLE, run_folder, save_config, say
+from simreal.config import Composed, compose
+from simreal.core.params import flatten
+from simreal.core.robot import Robot
+from simreal.domains import Domain
+from simreal.errors import ConfigError
+from simreal.evaluation.atomic_file import write_atomic
+from simreal.evaluation.provenance import collect_provenance
+from simreal.identification import (
+    Estimate,
+    FitSettings,
+    LogColumns,
+    RobotLog,
+    Unknowns,
+    identify,
+    read_log,
+)
+from simreal.identification.unknowns import COMMAND_DELAY
+
+_DIGITS, _ZERO = 6, 1e-12
+_DEFAULT_ROBOT = "double_pendulum"
+_UNSEEN = 0.1  # share of the doubt that logs must remove to count as having shown something
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentifySettings:
+    """Hold the settings of `simreal identify` that belong to no group.
+
+    Attributes:
+        files: Logs that the parameters are fitted to; one or a list.
+        held_out: Logs that the result is judged by; one or a list.
+        name: What the new target is called.
+        fit: How it is done.
+        output: Folder of the results; chosen if None.
+    """
+
+    fit: FitSettings
+    files: str | list[str] | None = None
+    held_out: str | list[str] | None = None
+    name: str = "identified"
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the name, which becomes that of a file.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        if not self.name.isidentifier():
+            raise ConfigError(
+                f"name: got '{self.name}'; letters, digits and underscores are needed, since it "
+                "becomes an option of target="
+            )
+
+
+def main(args: list[str]) -> int:
+    """Run the verb.
+
+    Args:
+        args: Overrides, for instance `robot=double_pendulum files=run.csv`.
+
+    Returns:
+        The exit code.
+    """
+    composed = compose("identify", args)
+    settings = composed.settings(IdentifySettings)
+    robot: Robot = composed.build("robot", Robot)
+    target: Domain = composed.build("target", Domain)
+    columns: LogColumns = composed.build("log", LogColumns)
+    unknowns: Unknowns = composed.build("unknowns", Unknowns)
+    logs = _logs("files", settings.files, columns, robot)
+    if not logs:
+        raise ConfigError("files: got none; name at least one log, for instance files=run.csv")
+    held_out = _logs("held_out", settings.held_out, columns, robot)
+    folder = run_folder(settings.output, f"{robot.name}-identify", settings.fit.seed)
+    save_config(folder, composed)
+    say(f"{len(logs)} logs, {len(held_out)} held out; this takes about a minute per ten seconds")
+    estimate = identify(robot, target, unknowns, logs, held_out, settings.fit)
+    _write(folder, composed, settings.name, estimate)
+    _print(estimate, [joint.name for joint in robot.movable])
+    conf = folder / "conf"
+    say(f"results    {folder / 'identification.json'}")
+    say(f"target     {conf / 'target' / f'{settings.name}.yaml'}")
+    path = shlex.quote(f"hydra.searchpath=[{conf.resolve().as_uri()}]")
+    # `task=` decides on the robot; what the default task has needs no word.
+    task = "" if robot.name == _DEFAULT_ROBOT else "task=TASK "
+    say(f"next       simreal evaluate {task}{path} target={settings.name}")
+    return 0
+
+
+def _logs(
+    key: str, files: str | list[str] | None, columns: LogColumns, robot: Robot
+) -> list[RobotLog]:
+    names = [files] if isinstance(files, str) else files or []
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{key}: got '{name}' twice; name each log once")
+    return [read_log(Path(name), columns, robot) for name in names]
+
+
+def _write(folder: Path, composed: Composed, name: str, estimate: Estimate) -> None:
+    """Write the numbers, and target domains that can be chosen."""
+    write_atomic(
+        folder / "identification.json", (json.dumps(_content(estimate), indent=1) + "\n").encode()
+    )
+    targets = folder / "conf" / "target"
+    targets.mkdir(parents=True)
+    given: dict[str, Any] = composed.values["target"]
+    logs = ", ".join(error.log for error in estimate.errors if not error.held_out)
+    head = f"identified from {logs}, on the belief of {given['name']}"
+    _write_target(targets, name, f"# {name}: {head}", given, estimate.values, estimate.noise)
+    for i in range(len(next(iter(estimate.samples.values())))):
+        drawn = {key: values[i] for key, values in estimate.samples.items()}
+        title = f"# {name}, drawn from what the logs leave open ({i + 1}): {head}"
+        _write_target(targets, f"{name}_{i + 1}", title, given, drawn, estimate.noise)
+
+
+def _write_target(
+    folder: Path,
+    name: str,
+    title: str,
+    given: Mapping[str, Any],
+    values: Mapping[str, np.ndarray],
+    noise: np.ndarray,
+) -> None:
+    dynamics: dict[str, Any] = dict(flatten(given["dynamics"]))
+    dynamics |= {key: _plain(value) for key, value in values.items() if key != COMMAND_DELAY}
+    content = {
+        **given,
+        "name": name,
+        "dynamics": dynamics,
+        "sensing": {**given["sensing"], "joint_pos_noise": _plain(np.mean(noise))},
+    }
+    if COMMAND_DELAY in values:
+        delay = _plain(values[COMMAND_DELAY])
+        content["actuation"] = {**given["actuation"], COMMAND_DELAY: delay}
+    text = f"{title}\n{OmegaConf.to_yaml(OmegaConf.create(content))}"
+    write_atomic(folder / f"{name}.yaml", text.encode())
+
+
+def _content(estimate: Estimate) -> dict[str, Any]:
+    """Return what the results file holds."""
+    unknowns = [
+        {
+            "name": column.label,
+            "unit": column.spec.unit if column.start == column.base[0] else "factor",
+            "believed": column.start,
+            "value": float(column.value(x)),
+            "std": column.deviation(x, std),
+            "learned": float(learned),
+        }
+        for column, x, std, learned in zip(
+            estimate.columns, estimate.x, estimate.std, estimate.learned, strict=True
+        )
+    ]
+    return {
+        "unknowns": unknowns,
+        "covariance_of_x": estimate.covariance.tolist(),
+        "num_windows": estimate.num_windows,
+        "costs": [start.cost for start in estimate.starts],
+        "at_bounds": list(estimate.at_bounds),
+        "joint_pos_noise": estimate.noise.tolist(),
+        "errors": [
+            {
+                "log": error.log,
+                "held_out": error.held_out,
+                "horizons_s": list(error.horizons_s),
+                "believed": error.believed.tolist(),
+                "identified": error.identified.tolist(),
+                "unmoved": error.unmoved.tolist(),
+            }
+            for error in estimate.errors
+        ],
+        "provenance": collect_provenance([]).to_dict(),
+    }
+
+
+def _print(estimate: Estimate, joints: Sequence[str]) -> None:
+    """Print what was found, and how well it predicts."""
+    CONSOLE.print(_values_table(estimate))
+    CONSOLE.print(_errors_table(estimate, joints))
+    if estimate.at_bounds:
+        say(
+            f"at the edge of what may be: {', '.join(estimate.at_bounds)}; there is none of it, or "
+            "it stands in for what the model lacks"
+        )
+    if estimate.agreeing < len(estimate.starts):
+        say(
+            f"only {estimate.agreeing} of {len(estimate.starts)} fits from different beginnings "
+            "found the best one; more logs, or fit.starts, would tell whether it is"
+        )
+
+
+def _values_table(estimate: Estimate) -> Table:
+    table = Table(
+        title=f"identified from {estimate.num_windows} windows",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for title in ("parameter", "unit", "believed", "identified", "+-", "learned"):
+        words = title in ("parameter", "unit")
+        table.add_column(title, justify="left" if words else "right", no_wrap=True)
+    for column, x, std, learned in zip(
+        estimate.columns, estimate.x, estimate.std, estimate.learned, strict=True
+    ):
+        whole = column.component is None and column.spec.size > 1
+        table.add_row(
+            column.label.replace("[", r"\["),
+            "factor" if whole else column.spec.unit,
+            f"{column.start:.4g}",
+            f"{_plain(column.value(x)):.4g}",
+            f"{column.deviation(x, std):.2g}",
+            f"{learned:.0%}" if learned >= _UNSEEN else "not seen",
+        )
+    return table
+
+
+def _errors_table(estimate: Estimate, joints: Sequence[str]) -> Table:
+    """Lay out prediction errors at every horizon, over logs of a kind and joint."""
+    horizons = estimate.errors[0].horizons_s
+    table = Table(
+        title="prediction error of joint positions [rad or m], root mean square after",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("logs")
+    table.add_column("joint")
+    table.add_column("model")
+    for horizon in horizons:
+        table.add_column(f"{horizon:g} s", justify="right", no_wrap=True)
+    for held, label in ((False, "fitted"), (True, "held out")):
+        errors = [error for error in estimate.errors if error.held_out == held]
+        for j, joint in enumerate(joints if errors else ()):
+            for model in ("unmoved", "believed", "identified"):
+                parts = [getattr(error, model)[:, j] ** 2 for error in errors]
+                size = np.sqrt(np.mean(parts, axis=0))
+                table.add_row(label, joint, model, *(f"{value:.4f}" for value in size))
+    return table
+
+
+def _plain(value: Any) -> float | list[float]:
+    """Return numbers as a file holds them, to six digits; what rounding leaves of 0 is 0."""
+    rounded = [
+        float(f"{number:.{_DIGITS}g}") if abs(number) > _ZERO else 0.0
+        for number in np.atleast_1d(value)
+    ]
+    return rounded[0] if np.ndim(value) == 0 else rounded

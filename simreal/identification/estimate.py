@@ -1,0 +1,98 @@
+"""What an identification found: values, what is known of them, and how well they predict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from simreal.identification.unknowns import Column
+
+_NEAR = 0.02  # from a bound, in what was believed give or take
+_SAME = 0.01  # relative difference of cost at which two fits found the same
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Hold one fit.
+
+    Attributes:
+        x: Where it ended (P).
+        cost: What it left: squared differences in units of what remains unexplained, plus `x'x`.
+    """
+
+    x: np.ndarray
+    cost: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionError:
+    """State how far predictions of one log are off, root mean square.
+
+    Attributes:
+        log: Its name.
+        held_out: Whether the fit has not seen it.
+        horizons_s: After how long (H) [s].
+        believed: With the domain's values (H, J) [rad or m].
+        identified: With those that were identified (H, J).
+        unmoved: If the robot stayed where it was (H, J).
+    """
+
+    log: str
+    held_out: bool
+    horizons_s: tuple[float, ...]
+    believed: np.ndarray
+    identified: np.ndarray
+    unmoved: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Hold what was identified.
+
+    Attributes:
+        columns: What each number is (P).
+        x: Their values, in spreads from what was believed (P).
+        covariance: Of x (P, P).
+        starts: All fits, the one from what is believed first.
+        num_windows: Windows of the fit.
+        noise: Standard deviation of the noise of measured positions (J) [rad or m].
+        errors: How well it predicts, per log.
+        values: Parameter name to value (k), or a number.
+        samples: As likely as the data make them: parameter name to values (M, k) or (M,).
+    """
+
+    columns: tuple[Column, ...]
+    x: np.ndarray
+    covariance: np.ndarray
+    starts: tuple[Start, ...]
+    num_windows: int
+    noise: np.ndarray
+    errors: tuple[PredictionError, ...]
+    values: Mapping[str, np.ndarray]
+    samples: Mapping[str, np.ndarray]
+
+    @property
+    def std(self) -> np.ndarray:
+        """Return the standard deviation of x (P), of which 1 was believed."""
+        return np.asarray(np.sqrt(np.diagonal(self.covariance)))
+
+    @property
+    def learned(self) -> np.ndarray:
+        """Return how much of the doubt in each number the logs removed (P), at most 1."""
+        return np.asarray(1.0 - np.minimum(self.std, 1.0))
+
+    @property
+    def agreeing(self) -> int:
+        """Return how many of the fits ended as well as the best one, to a hundredth."""
+        best = min(start.cost for start in self.starts)
+        return sum(start.cost <= best * (1.0 + _SAME) for start in self.starts)
+
+    @property
+    def at_bounds(self) -> tuple[str, ...]:
+        """Return the numbers that ended at a bound, where more was asked for than may be."""
+        near = []
+        for column, x in zip(self.columns, self.x, strict=True):
+            low, high = column.bounds()
+            if x - low < _NEAR or high - x < _NEAR:
+                near.append(column.label)
+        return tuple(near)

@@ -1,0 +1,329 @@
+"""Find the parameters under which a simulation ends where the robot did.
+
+Maximum a posteriori by least squares. What is minimized, over the unknowns x, is the squared
+difference between windows as simulated and as measured, in units of what remains unexplained per
+signal, plus the squares of x themselves, which are believed to be 0 give or take 1. All
+comparisons of one window count as one, because they are not independent of each other.
+
+The state in which a window begins is not known exactly either, least so its velocities beside a
+change of direction, where dry friction jumps. What an error of it would do to a window, to first
+order (`S`), counts as noise with the covariance `1 + S S' `, in units of which a window's
+differences are measured (generalized least squares). Without this, friction is found too high.
+
+The uncertainty is that of the same fit on other windows and from other beliefs, to first order:
+with J the derivatives, `H = J'J + 1`, `G` the sum over windows of the outer product of each
+window's gradient, the covariance is `inv(H) (G + 1) inv(H)` (a cluster-robust sandwich). It knows
+how much the windows contradict each other, and not what the robot has and the model lacks: the
+errors on logs that were held out show that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from simreal.core.params import catalogue
+from simreal.core.robot import Robot
+from simreal.domains.domain import Domain
+from simreal.errors import ConfigError
+from simreal.identification.estimate import Estimate, PredictionError, Start
+from simreal.identification.predictor import Clock, Predictor, Windows, Worlds, cut
+from simreal.identification.robot_log import RobotLog
+from simreal.identification.signals import Signals, signals_of
+from simreal.identification.unknowns import Unknowns, UnknownVector
+
+_STEP = 1e-3  # of x, for derivatives
+_LOOSE = 3.0  # units that a window's beginning may be off by
+_FAINT = 0.03  # weight of beliefs while it is found out what remains unexplained
+_INSIDE = 0.01  # from bounds, where a fit begins: on one it would never leave it
+_LOST = 100.0  # what a diverged world is off by, in units of what remains unexplained
+_ROUNDS = 10  # of fit and new units, at most
+_SETTLED = 0.03  # relative change of the units at which they stay
+_ROUGH, _FINE = 1e-3, 1e-5  # relative changes of cost and unknowns at which a fit ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """Say how a fit is done.
+
+    Attributes:
+        tick_s: Physics time step [s].
+        step_s: Time between two comparisons [s].
+        window_s: How long a stretch is simulated from a measured state [s].
+        stride_s: From the beginning of one window to that of the next [s].
+        smooth_s: Length of the window over which positions are smoothed [s].
+        horizons_s: After how long predictions are judged [s].
+        starts: Fits from different beginnings; the first begins at what is believed.
+        samples: How many sets of parameters are drawn that are as likely as the data make them.
+        seed: Seed of beginnings and samples.
+        max_worlds: Worlds that are simulated at a time; one of PyBullet takes some 30 MB.
+        workers: Processes that the worlds are spread over.
+    """
+
+    tick_s: float = 0.002
+    step_s: float = 0.02
+    window_s: float = 0.2
+    stride_s: float = 0.2
+    smooth_s: float = 0.03
+    horizons_s: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
+    starts: int = 3
+    samples: int = 8
+    seed: int = 0
+    max_worlds: int = 4096
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: A time is not positive, one does not hold the other, or there is no start.
+        """
+        times = {
+            name: getattr(self, name)
+            for name in ("tick_s", "step_s", "window_s", "stride_s", "smooth_s")
+        }
+        for name, value in times.items():
+            if not 0.0 < value < np.inf:
+                raise ConfigError(f"{name} is {value!r}; a positive time is needed")
+        if not self.tick_s <= self.step_s <= self.window_s:
+            raise ConfigError(
+                f"tick_s {self.tick_s:g}, step_s {self.step_s:g}, window_s {self.window_s:g}: each "
+                "must be at most the next one"
+            )
+        if not self.horizons_s or min(self.horizons_s) < self.tick_s:
+            raise ConfigError(f"horizons_s is {self.horizons_s}; times of a tick at least needed")
+        for name in ("max_worlds", "workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        if self.starts < 1 or self.samples < 0:
+            raise ConfigError(
+                f"starts is {self.starts}, samples is {self.samples}; at least 1 and 0 are needed"
+            )
+
+    @property
+    def worlds(self) -> Worlds:
+        """Return where it is simulated."""
+        return Worlds(self.max_worlds, self.workers)
+
+    @property
+    def clock(self) -> Clock:
+        """Return how the windows of the fit are cut."""
+        ticks = round(self.step_s / self.tick_s)
+        return Clock(
+            tick_s=self.tick_s, ticks=ticks, steps=round(self.window_s / (ticks * self.tick_s))
+        )
+
+
+def identify(
+    robot: Robot,
+    domain: Domain,
+    unknowns: Unknowns,
+    logs: Sequence[RobotLog],
+    held_out: Sequence[RobotLog] = (),
+    settings: FitSettings | None = None,
+) -> Estimate:
+    """Identify dynamics parameters from logs.
+
+    Args:
+        robot: Whose logs they are; with a fixed base, since logs say nothing of a floating one.
+        domain: What is believed of it, and the engine that simulates it.
+        unknowns: What is to be identified.
+        logs: What the parameters are fitted to.
+        held_out: What they are judged by beside.
+        settings: How; the defaults if None.
+
+    Raises:
+        ConfigError: The robot's base floats, there is no log, or one is too short.
+        ParameterError: An unknown cannot be identified, or not applied by the engine.
+    """
+    settings = settings or FitSettings()
+    if not robot.fixed_base:
+        raise ConfigError(
+            f"robot '{robot.name}' has a floating base, whose motion logs of joints do not show; "
+            "only robots with a fixed base can be identified"
+        )
+    if not logs:
+        raise ConfigError("logs: got none; at least one is needed")
+    vector = UnknownVector(unknowns, catalogue(robot), domain.fixed(robot))
+    signals = [signals_of(log, settings.smooth_s) for log in logs]
+    windows = cut(signals, settings.clock, settings.stride_s)
+    with _Fit(robot, domain, vector, signals, windows, settings) as fit:
+        starts = fit.from_everywhere()
+        best = min(starts, key=lambda start: start.cost)
+        covariance = fit.covariance(best.x)
+    judged = [signals_of(log, settings.smooth_s) for log in held_out]
+    vectors = np.stack([np.zeros(len(best.x)), best.x])
+    drawn = np.random.default_rng(settings.seed + 1).multivariate_normal(
+        best.x, covariance, settings.samples, method="cholesky"
+    )
+    return Estimate(
+        columns=tuple(vector.columns),
+        x=best.x,
+        covariance=covariance,
+        starts=tuple(starts),
+        num_windows=len(windows),
+        noise=np.sqrt(np.mean([one.noise**2 for one in signals], axis=0)),
+        errors=tuple(
+            _errors(robot, domain, vector, [one], settings, vectors, held=one in judged)
+            for one in (*signals, *judged)
+        ),
+        values={name: value[0] for name, value in vector.values(best.x[None]).items()},
+        samples=vector.values(np.clip(drawn, *vector.bounds)),
+    )
+
+
+class _Fit:
+    """Minimize, over one set of windows."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        domain: Domain,
+        unknowns: UnknownVector,
+        signals: Sequence[Signals],
+        windows: Windows,
+        settings: FitSettings,
+    ) -> None:
+        parts = (robot, domain, unknowns, signals, windows, settings.clock)
+        self._measured = windows.measured
+        self._bounds, self._settings = unknowns.bounds, settings
+        count = len(unknowns.columns)
+        worlds = settings.worlds
+        self._one = Predictor(*parts, 1, worlds)
+        self._several = Predictor(*parts, count + 1, worlds)
+        num_windows, steps, width = self._measured.shape
+        self._weight = 1.0  # of what is believed
+        self._units = np.ones(width)
+        self._whiten = np.tile(np.eye(steps * width), (num_windows, 1, 1))
+        for _ in range(2):  # once to know how large anything is, once with it
+            self._settle(np.zeros(count))
+
+    def __enter__(self) -> "_Fit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._one.close()
+        self._several.close()
+
+    def from_everywhere(self) -> list[Start]:
+        """Fit from all beginnings."""
+        rng = np.random.default_rng(self._settings.seed)
+        count = len(self._bounds[0])
+        begin = [np.zeros(count)]
+        begin += [rng.standard_normal(count) for _ in range(self._settings.starts - 1)]
+        x = begin[0]
+        # What remains unexplained is what the model cannot explain, not what a belief holds back.
+        self._weight = _FAINT
+        for _ in range(_ROUNDS):
+            x = self._minimize(x, _ROUGH).x
+            units = self._units
+            self._settle(x)
+            if np.allclose(units, self._units, rtol=_SETTLED):
+                break
+        self._weight = 1.0
+        found = []
+        for first in [x, *begin[1:]]:
+            result = self._minimize(first, _ROUGH)
+            found.append(Start(x=result.x, cost=float(2.0 * result.cost)))
+        best = int(np.argmin([start.cost for start in found]))
+        result = self._minimize(found[best].x, _FINE)
+        found[best] = Start(x=result.x, cost=float(2.0 * result.cost))
+        return found
+
+    def covariance(self, x: np.ndarray) -> np.ndarray:
+        """Return the covariance of the unknowns (P, P)."""
+        ones = np.eye(x.size)
+        jacobian = self._derivatives(x)[: -x.size].reshape(len(self._measured), -1, x.size)
+        gradients = np.einsum("wcp,wc->wp", jacobian, self._difference(self._one(x[None]))[0])
+        bend = np.einsum("wcp,wcq->pq", jacobian, jacobian) + ones
+        inverse: np.ndarray = np.linalg.inv(bend)
+        return np.asarray(inverse @ (gradients.T @ gradients + ones) @ inverse)
+
+    def _minimize(self, x: np.ndarray, tolerance: float) -> Any:
+        low, high = self._bounds
+        return least_squares(
+            self._residuals,
+            np.clip(x, low + _INSIDE, high - _INSIDE),
+            jac=self._derivatives,
+            bounds=self._bounds,
+            xtol=tolerance,
+            ftol=tolerance,
+        )
+
+    def _residuals(self, x: np.ndarray) -> np.ndarray:
+        off = self._difference(self._one(x[None])).reshape(-1)
+        return np.concatenate([off, self._weight * x])
+
+    def _derivatives(self, x: np.ndarray) -> np.ndarray:
+        # Inwards where a bound is near, so that every vector is one that may be.
+        step = np.where(x + _STEP > self._bounds[1], -_STEP, _STEP)
+        vectors = np.concatenate([x[None], x + np.diag(step)])
+        found = self._difference(self._several(vectors))
+        slopes = (found[1:] - found[:1]).reshape(x.size, -1).T / step
+        return np.concatenate([slopes, self._weight * np.eye(x.size)])
+
+    def _difference(self, predicted: np.ndarray) -> np.ndarray:
+        """Return what is left of M predictions, of a window's comparisons as of one (M, W, D)."""
+        off = self._off(predicted).reshape(*predicted.shape[:2], -1, 1)
+        return np.asarray((self._whiten @ off)[..., 0] / np.sqrt(predicted.shape[2]))
+
+    def _off(self, predicted: np.ndarray) -> np.ndarray:
+        off = (predicted - self._measured) / self._units
+        off = np.nan_to_num(off, nan=_LOST, posinf=_LOST, neginf=-_LOST)
+        return np.asarray(np.clip(off, -_LOST, _LOST))
+
+    def _settle(self, x: np.ndarray) -> None:
+        """Take what remains unexplained at x as the units, and what beginnings explain as noise."""
+        num_windows, steps, width = self._measured.shape
+        shift = np.concatenate([np.zeros((1, width)), np.diag(_STEP * self._units)])
+        found = self._several(np.tile(x, (width + 1, 1)), shift)
+        off = self._off(found)
+        slopes = (off[1:] - off[:1]).reshape(width, num_windows, -1).transpose(1, 2, 0)
+        slopes *= _LOOSE / _STEP  # of the differences of a window in its beginning (W, D, 2 J)
+        first = off[0].reshape(num_windows, -1, 1)
+        inner = np.eye(width) + slopes.transpose(0, 2, 1) @ slopes
+        begun = np.linalg.solve(inner, slopes.transpose(0, 2, 1) @ first)
+        rest = (first - slopes @ begun).reshape(num_windows, steps, width)
+        old, self._units = self._units, self._units * np.sqrt(np.mean(rest**2, axis=(0, 1)))
+        # In the new units, in which a beginning is as loose as a comparison is.
+        change = np.tile(old / self._units, steps)
+        slopes = slopes * change[:, None] * (self._units / old)
+        cover = np.eye(steps * width) + slopes @ slopes.transpose(0, 2, 1)
+        self._whiten = np.linalg.inv(np.linalg.cholesky(cover))
+
+
+def _errors(
+    robot: Robot,
+    domain: Domain,
+    unknowns: UnknownVector,
+    signals: Sequence[Signals],
+    settings: FitSettings,
+    vectors: np.ndarray,
+    *,
+    held: bool,
+) -> PredictionError:
+    """Return how far predictions are off, as believed and as identified."""
+    step_s = min(settings.horizons_s)
+    ticks = max(1, round(step_s / settings.tick_s))
+    steps = round(max(settings.horizons_s) / (ticks * settings.tick_s))
+    clock = Clock(tick_s=settings.tick_s, ticks=ticks, steps=steps)
+    windows = cut(signals, clock, settings.stride_s)
+    parts = (robot, domain, unknowns, signals, windows, clock, len(vectors))
+    predictor = Predictor(*parts, settings.worlds)
+    found = predictor(vectors)
+    predictor.close()
+    joints = windows.pos.shape[2]
+    at = [round(h / (ticks * settings.tick_s)) - 1 for h in settings.horizons_s]
+    off = found[:, :, at, :joints] - windows.pos[:, at]
+    still = windows.start_pos[:, None] - windows.pos[:, at]
+    size = np.sqrt(np.mean(np.concatenate([off, still[None]]) ** 2, axis=1))
+    return PredictionError(
+        log=signals[0].log.name,
+        held_out=held,
+        horizons_s=settings.horizons_s,
+        believed=size[0],
+        identified=size[1],
+        unmoved=size[2],
+    )

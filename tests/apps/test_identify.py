@@ -1,0 +1,92 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simreal import cli
+from simreal.config import compose
+from simreal.domains import Domain
+from simreal_envs.robots import simple_pendulum
+from tests.identification.samples import simulated_log
+
+Refuse = Callable[..., str]
+QUICK = ("fit.starts=1", "fit.samples=2", "fit.stride_s=0.4")
+ROBOT = ("robot=simple_pendulum", "log=simple_pendulum", "target=mujoco_ideal")
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return logs of a pendulum with friction and with or (the last two) without a delay."""
+    pytest.importorskip("mujoco")
+    folder, paths = tmp_path_factory.mktemp("logs"), []
+    for seed in range(4):
+        truth = {"joint_friction.shoulder": 0.15, "joint_damping.shoulder": 0.05}
+        log = simulated_log(
+            simple_pendulum(), truth, delay_ticks=4 * (seed < 2), torque=2.0, seed=seed
+        )
+        table = np.column_stack([log.time_s, log.joint_pos, log.command])
+        paths.append(folder / f"run{seed}.csv")
+        np.savetxt(
+            paths[-1], table, delimiter=",", header="time,position,torque", comments="", fmt="%.9g"
+        )
+    return paths
+
+
+def identify(folder: Path, logs: list[Path], *more: str) -> list[str]:
+    files = (f"files={logs[0]}", f"held_out=[{logs[1]}]")
+    return ["identify", *ROBOT, *files, *QUICK, f"output={folder}", *more]
+
+
+def test_logs_become_a_target(
+    tmp_path: Path, logs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "x"
+    assert cli.main(identify(folder, logs, "unknowns=friction", "name=measured")) == 0
+    printed = capsys.readouterr().out
+    for words in ("joint_friction.shoulder", "command_delay", "held out", "0.2 s"):
+        assert words in printed
+    content = json.loads((folder / "identification.json").read_text())
+    values = {row["name"]: row["value"] for row in content["unknowns"]}
+    assert values["joint_friction.shoulder"] == pytest.approx(0.15, rel=0.02)
+    assert values["joint_damping.shoulder"] == pytest.approx(0.05, rel=0.02)
+    assert values["command_delay"] == pytest.approx(0.008, rel=0.02)
+    assert [error["held_out"] for error in content["errors"]] == [False, True]
+    search = f"hydra.searchpath=[{(folder / 'conf').as_uri()}]"
+    assert search in printed
+    for name in ("measured", "measured_1", "measured_2"):
+        domain = compose("evaluate", [search, "task=pendulum", f"target={name}"]).build(
+            "target", Domain
+        )
+        assert domain.name == name
+        assert domain.engine == "mujoco"
+        fixed = domain.fixed(simple_pendulum())
+        assert fixed["joint_friction.shoulder"] == pytest.approx(0.15, rel=0.1)
+        assert fixed["armature.shoulder"] == 0.0  # what the belief fixed, and nobody identified
+    assert (folder / "run.json").is_file()
+
+
+def test_what_ends_at_the_edge_is_said(
+    tmp_path: Path, logs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(identify(tmp_path / "x", logs[2:], "unknowns=friction", "held_out=[]")) == 0
+    assert "at the edge of what may be: command_delay;" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["files=null"], "files: got none; name at least one log"),
+        (["files=nowhere.csv"], "nowhere.csv: cannot be read as a CSV file"),
+        (["name=my target"], "letters, digits and underscores"),
+        (["log.joint_pos={shoulder: angle}"], "no column 'angle'"),
+        (["fit.window_s=100"], "no stretch of 100 s without a gap"),
+        (["fit.step=0.1"], "fit.step"),
+        (["held_out=[a.csv,a.csv]"], "held_out: got 'a.csv' twice"),
+    ],
+)
+def test_wrong_input_is_refused(
+    refuse: Refuse, tmp_path: Path, logs: list[Path], more: list[str], words: str
+) -> None:
+    assert words in refuse(*identify(tmp_path / "x", logs, *more))
