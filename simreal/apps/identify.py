@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -19,6 +20,7 @@ from simreal.core.robot import Robot
 from simreal.domains import Domain
 from simreal.errors import ConfigError
 from simreal.evaluation.atomic_file import write_atomic
+from simreal.evaluation.figures import prediction_chart, to_png
 from simreal.evaluation.provenance import collect_provenance
 from simreal.identification import (
     Estimate,
@@ -91,9 +93,11 @@ def main(args: list[str]) -> int:
     say(f"{len(logs)} logs, {len(held_out)} held out; this takes about a minute per ten seconds")
     estimate = identify(robot, target, unknowns, logs, held_out, settings.fit)
     _write(folder, composed, settings.name, estimate)
+    write_atomic(folder / "prediction.png", to_png(_figure(estimate, robot)))
     _print(estimate, [joint.name for joint in robot.movable])
     conf = folder / "conf"
     say(f"results    {folder / 'identification.json'}")
+    say(f"picture    {folder / 'prediction.png'}")
     say(f"target     {conf / 'target' / f'{settings.name}.yaml'}")
     path = shlex.quote(f"hydra.searchpath=[{conf.resolve().as_uri()}]")
     # `task=` decides on the robot; what the default task has needs no word.
@@ -205,6 +209,16 @@ def _print(estimate: Estimate, joints: Sequence[str]) -> None:
         )
 
 
+def _figure(estimate: Estimate, robot: Robot) -> Figure:
+    trace = estimate.trace
+    panels = [f"{j.name} [{'m' if j.kind == 'prismatic' else 'rad'}]" for j in robot.movable]
+    predicted = {"believed": trace.believed, "identified": trace.identified}
+    seen = "held out" if trace.held_out else "fitted to"
+    ahead = trace.time_s[0, -1] - trace.time_s[0, 0]
+    title = f"{trace.log} ({seen}), predicted {ahead:.1f} s ahead"
+    return prediction_chart(trace.time_s, trace.measured, predicted, panels, title)
+
+
 def _values_table(estimate: Estimate) -> Table:
     table = Table(
         title=f"identified from {estimate.num_windows} windows",
@@ -234,7 +248,7 @@ def _errors_table(estimate: Estimate, joints: Sequence[str]) -> Table:
     """Lay out prediction errors at every horizon, over logs of a kind and joint."""
     horizons = estimate.errors[0].horizons_s
     table = Table(
-        title="prediction error of joint positions [rad or m], root mean square after",
+        title=r"prediction error of joint positions \[rad or m], root mean square after",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,

@@ -165,6 +165,52 @@ def transfer_chart(
     return figure
 
 
+def prediction_chart(
+    time_s: np.ndarray,
+    measured: np.ndarray,
+    predicted: Mapping[str, np.ndarray],
+    panels: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draw predictions of consecutive windows over what was measured, one panel per signal.
+
+    Args:
+        time_s: (W, S) [s].
+        measured: (W, S, J).
+        predicted: Name to predictions (W, S, J).
+        panels: Name and unit of each signal (J).
+        title: What is shown.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(7.2, 0.8 + 1.9 * len(panels)), layout="constrained")
+    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    colors = [MUTED, *_cycle(len(predicted))]
+    for j, (axes, panel) in enumerate(zip(rows, panels, strict=True)):
+        _quiet(axes)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        lines = [measured, *predicted.values()]
+        for i, (line, color) in enumerate(zip(lines, colors, strict=True)):
+            for window in range(len(time_s)):  # each begins anew, in what was measured
+                axes.plot(
+                    time_s[window],
+                    line[window, :, j],
+                    color=color,
+                    linewidth=3.6 if i == 0 else 1.6,
+                    alpha=0.45 if i == 0 else 1.0,
+                    linestyle=_DASHES[i % len(_DASHES)],
+                )
+        span = np.ptp(measured[..., j]) or 1.0
+        middle = 0.5 * (measured[..., j].max() + measured[..., j].min())
+        axes.set_ylim(middle - span, middle + span)  # however far a prediction goes
+        axes.set_ylabel(panel, color=MUTED, parse_math=False)
+    rows[0].set_title(title, loc="left", fontsize=10, color=INK, parse_math=False)
+    rows[-1].set_xlabel("time [s]", color=MUTED)
+    _legend(figure, ["measured", *predicted], colors)
+    return figure
+
+
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
     """Return a figure as a PNG on white.
 
@@ -227,12 +273,16 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """Return a figure of a size in inches, with quiet axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
+    _quiet(axes)
+    return figure, axes
+
+
+def _quiet(axes: Axes) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     axes.tick_params(which="both", colors=MUTED, length=0, labelsize=9.5)
-    return figure, axes
 
 
 def _draw_curve(axes: Axes, curve: Curve, color: str, dashes: LineStyleType) -> None:

@@ -5,7 +5,7 @@ stretches of the logs from their measured state under the logged commands, and m
 until the simulation ends where the robot did; what the logs do not show stays as it was believed.
 """
 
-from simreal.identification.estimate import Estimate, PredictionError
+from simreal.identification.estimate import Estimate, PredictionError, Trace
 from simreal.identification.fit import FitSettings, identify
 from simreal.identification.robot_log import LogColumns, RobotLog, read_log
 from simreal.identification.unknowns import Unknown, Unknowns
@@ -16,6 +16,7 @@ __all__ = [
     "LogColumns",
     "PredictionError",
     "RobotLog",
+    "Trace",
     "Unknown",
     "Unknowns",
     "identify",

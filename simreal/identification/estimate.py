@@ -46,6 +46,27 @@ class PredictionError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Hold predictions of consecutive windows of one log, each from its measured state.
+
+    Attributes:
+        log: Its name.
+        held_out: Whether the fit has not seen it.
+        time_s: On the log's clock (W, S) [s].
+        measured: Positions (W, S, J) [rad or m].
+        believed: As the domain's values predict them (W, S, J).
+        identified: As those that were identified do (W, S, J).
+    """
+
+    log: str
+    held_out: bool
+    time_s: np.ndarray
+    measured: np.ndarray
+    believed: np.ndarray
+    identified: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Hold what was identified.
 
@@ -57,6 +78,7 @@ class Estimate:
         num_windows: Windows of the fit.
         noise: Standard deviation of the noise of measured positions (J) [rad or m].
         errors: How well it predicts, per log.
+        trace: Predictions to look at, of a log that was held out if there is one.
         values: Parameter name to value (k), or a number.
         samples: As likely as the data make them: parameter name to values (M, k) or (M,).
     """
@@ -68,6 +90,7 @@ class Estimate:
     num_windows: int
     noise: np.ndarray
     errors: tuple[PredictionError, ...]
+    trace: Trace
     values: Mapping[str, np.ndarray]
     samples: Mapping[str, np.ndarray]
 

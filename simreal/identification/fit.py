@@ -28,7 +28,7 @@ from simreal.core.params import catalogue
 from simreal.core.robot import Robot
 from simreal.domains.domain import Domain
 from simreal.errors import ConfigError
-from simreal.identification.estimate import Estimate, PredictionError, Start
+from simreal.identification.estimate import Estimate, PredictionError, Start, Trace
 from simreal.identification.predictor import Clock, Predictor, Windows, Worlds, cut
 from simreal.identification.robot_log import RobotLog
 from simreal.identification.signals import Signals, signals_of
@@ -39,6 +39,7 @@ _LOOSE = 3.0  # units that a window's beginning may be off by
 _FAINT = 0.03  # weight of beliefs while it is found out what remains unexplained
 _INSIDE = 0.01  # from bounds, where a fit begins: on one it would never leave it
 _LOST = 100.0  # what a diverged world is off by, in units of what remains unexplained
+_TRACE_S, _TRACE_STEP_S = 5.0, 0.01
 _ROUNDS = 10  # of fit and new units, at most
 _SETTLED = 0.03  # relative change of the units at which they stay
 _ROUGH, _FINE = 1e-3, 1e-5  # relative changes of cost and unknowns at which a fit ends
@@ -153,8 +154,8 @@ def identify(
         starts = fit.from_everywhere()
         best = min(starts, key=lambda start: start.cost)
         covariance = fit.covariance(best.x)
+    judge = _Judge(robot, domain, vector, settings, np.stack([np.zeros(len(best.x)), best.x]))
     judged = [signals_of(log, settings.smooth_s) for log in held_out]
-    vectors = np.stack([np.zeros(len(best.x)), best.x])
     drawn = np.random.default_rng(settings.seed + 1).multivariate_normal(
         best.x, covariance, settings.samples, method="cholesky"
     )
@@ -165,10 +166,8 @@ def identify(
         starts=tuple(starts),
         num_windows=len(windows),
         noise=np.sqrt(np.mean([one.noise**2 for one in signals], axis=0)),
-        errors=tuple(
-            _errors(robot, domain, vector, [one], settings, vectors, held=one in judged)
-            for one in (*signals, *judged)
-        ),
+        errors=tuple(judge.errors(one, held=one in judged) for one in (*signals, *judged)),
+        trace=judge.trace((judged or signals)[0], held=bool(judged)),
         values={name: value[0] for name, value in vector.values(best.x[None]).items()},
         samples=vector.values(np.clip(drawn, *vector.bounds)),
     )
@@ -294,36 +293,63 @@ class _Fit:
         self._whiten = np.linalg.inv(np.linalg.cholesky(cover))
 
 
-def _errors(
-    robot: Robot,
-    domain: Domain,
-    unknowns: UnknownVector,
-    signals: Sequence[Signals],
-    settings: FitSettings,
-    vectors: np.ndarray,
-    *,
-    held: bool,
-) -> PredictionError:
-    """Return how far predictions are off, as believed and as identified."""
-    step_s = min(settings.horizons_s)
-    ticks = max(1, round(step_s / settings.tick_s))
-    steps = round(max(settings.horizons_s) / (ticks * settings.tick_s))
-    clock = Clock(tick_s=settings.tick_s, ticks=ticks, steps=steps)
-    windows = cut(signals, clock, settings.stride_s)
-    parts = (robot, domain, unknowns, signals, windows, clock, len(vectors))
-    predictor = Predictor(*parts, settings.worlds)
-    found = predictor(vectors)
-    predictor.close()
-    joints = windows.pos.shape[2]
-    at = [round(h / (ticks * settings.tick_s)) - 1 for h in settings.horizons_s]
-    off = found[:, :, at, :joints] - windows.pos[:, at]
-    still = windows.start_pos[:, None] - windows.pos[:, at]
-    size = np.sqrt(np.mean(np.concatenate([off, still[None]]) ** 2, axis=1))
-    return PredictionError(
-        log=signals[0].log.name,
-        held_out=held,
-        horizons_s=settings.horizons_s,
-        believed=size[0],
-        identified=size[1],
-        unmoved=size[2],
-    )
+class _Judge:
+    """Predict logs with what was believed and with what was identified."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        domain: Domain,
+        unknowns: UnknownVector,
+        settings: FitSettings,
+        vectors: np.ndarray,
+    ) -> None:
+        self._parts = (robot, domain, unknowns)
+        self._settings, self._vectors = settings, vectors
+
+    def errors(self, signals: Signals, *, held: bool) -> PredictionError:
+        """Return how far predictions are off."""
+        settings = self._settings
+        ticks = max(1, round(min(settings.horizons_s) / settings.tick_s))
+        steps = round(max(settings.horizons_s) / (ticks * settings.tick_s))
+        clock = Clock(tick_s=settings.tick_s, ticks=ticks, steps=steps)
+        windows = cut([signals], clock, settings.stride_s)
+        at = [round(h / (ticks * settings.tick_s)) - 1 for h in settings.horizons_s]
+        off = self._predict(signals, windows, clock)[:, :, at] - windows.pos[:, at]
+        still = windows.start_pos[:, None] - windows.pos[:, at]
+        size = np.sqrt(np.mean(np.concatenate([off, still[None]]) ** 2, axis=1))
+        return PredictionError(
+            log=signals.log.name,
+            held_out=held,
+            horizons_s=settings.horizons_s,
+            believed=size[0],
+            identified=size[1],
+            unmoved=size[2],
+        )
+
+    def trace(self, signals: Signals, *, held: bool) -> Trace:
+        """Return predictions of the first seconds, one window after the other."""
+        settings = self._settings
+        ticks = max(1, round(_TRACE_STEP_S / settings.tick_s))
+        steps = round(max(settings.horizons_s) / (ticks * settings.tick_s))
+        clock = Clock(tick_s=settings.tick_s, ticks=ticks, steps=steps)
+        windows = cut([signals], clock, clock.window_s)
+        windows = windows.first(max(1, round(_TRACE_S / clock.window_s)))
+        found = self._predict(signals, windows, clock)
+        ends = np.arange(1, clock.steps + 1) * clock.ticks * clock.tick_s
+        return Trace(
+            log=signals.log.name,
+            held_out=held,
+            time_s=windows.start_s[:, None] + ends,
+            measured=windows.pos,
+            believed=found[0],
+            identified=found[1],
+        )
+
+    def _predict(self, signals: Signals, windows: Windows, clock: Clock) -> np.ndarray:
+        """Return positions, as believed and as identified (2, W, S, J)."""
+        parts = (*self._parts, [signals], windows, clock, len(self._vectors))
+        predictor = Predictor(*parts, self._settings.worlds)
+        found = predictor(self._vectors)
+        predictor.close()
+        return found[..., : windows.pos.shape[2]]

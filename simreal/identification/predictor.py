@@ -46,6 +46,10 @@ class Windows:
         """Return W."""
         return len(self.source)
 
+    def first(self, count: int) -> "Windows":
+        """Return the first few."""
+        return Windows(*(getattr(self, part)[:count] for part in self.__dataclass_fields__))
+
     @property
     def starts(self) -> np.ndarray:
         """Return positions and velocities that windows begin with (W, 2 J)."""

@@ -16,6 +16,7 @@ from simreal.evaluation.figures import (
     Bar,
     learning_curves,
     palette_for,
+    prediction_chart,
     to_inline_svg,
     to_png,
     transfer_chart,
@@ -170,3 +171,18 @@ def test_pyplot_is_never_imported() -> None:
 
 def test_a_description_is_escaped() -> None:
     assert "&lt;script&gt;" in to_inline_svg(transfer_chart([], "x"), "x", HOSTILE)
+
+
+def test_predictions_begin_anew_in_every_window() -> None:
+    time_s = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    measured = np.stack([np.sin(time_s), np.cos(time_s)], axis=2)
+    figure = prediction_chart(
+        time_s, measured, {"model": measured + 0.1}, ["a [rad]", HOSTILE], HOSTILE
+    )
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert len(axes.get_lines()) == 2 * 3  # measured and predicted, three windows
+    assert figure.axes[1].get_ylabel() == HOSTILE
+    low, high = figure.axes[0].get_ylim()
+    assert high - low == pytest.approx(2.0 * np.ptp(measured[..., 0]))
+    assert to_png(figure).startswith(b"\x89PNG")
