@@ -90,6 +90,8 @@ def main() -> int:
     args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / f"transfer_{args.task}{args.suffix}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
+    if path == ROOT / "benchmarks" / "results" / path.name:
+        write_readme(path.stem, markdown(content))
     path.with_suffix(".png").write_bytes(figure)
     write_report(page, path.with_suffix(".html"))
     print(path)
@@ -249,6 +251,48 @@ def table(
         provenance=result.provenance,
     )
     return content, to_png(figure), page
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """Return the table of the README.
+
+    Args:
+        content: Of the results file.
+    """
+    seeds, episodes = len(content["rows"][0]["success_by_seed"]), content["episodes_per_seed"]
+    heads = (
+        *(f"{seeds} seeds, {episodes} episodes each", "measured on", "target steps"),
+        *("success, 95 % interval", "worst seed", "return (IQM)", "against scratch"),
+    )
+    lines = [heads, ("---",) * len(heads)]
+    for row in content["rows"]:
+        mean, low, high = (100.0 * row[f"success{end}"] for end in ("", "_low", "_high"))
+        lines.append(
+            (
+                row["row"],
+                row["domain"],
+                f"{row['target_steps']:,}",
+                f"{mean:.1f} % [{low:.1f}, {high:.1f}]",
+                f"{100.0 * min(row['success_by_seed']):.1f} %",
+                f"{row['return_iqm']:.1f}",
+                row.get("verdict", ""),
+            )
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_readme(name: str, text: str) -> None:
+    """Put a table between its marks in the README, if it has such marks.
+
+    Args:
+        name: What the marks name.
+        text: The table.
+    """
+    path = ROOT / "README.md"
+    first, last = f"<!-- table:{name} -->\n", "\n<!-- /table -->"
+    before, found, rest = path.read_text().partition(first)
+    if found:
+        path.write_text(before + first + text + last + rest.partition(last)[2])
 
 
 def curves_of(runs: list[dict[str, Any]], final: dict[str, list[float]]) -> dict[str, Curve]:

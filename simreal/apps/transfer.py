@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from scipy.stats import binomtest
+
 from simreal.apps.output import ProgressLine, continuable, run_folder, save_config, say, say_run
 from simreal.apps.policies import check_fits, find_policy
 from simreal.apps.runs import SUMMARY, check_outputs, opened
@@ -26,6 +28,8 @@ from simreal.learning.artifact import Network, Trained, load_policy, save_policy
 from simreal.learning.artifact import network_of as network_of_state
 from simreal.paths import project_root
 from simreal.transfer import TransferMethod, TransferProblem, TransferResult
+
+_DOUBT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +116,35 @@ def _run(composed: Composed, args: list[str]) -> None:
     before = measure_result(result, problem, settings.num_test_episodes, initial=True)
     cell = aggregate(records)
     save_result(folder / "policy", problem, result, records, parent, before=before)
+    say(f"before     {describe(aggregate(before))}")
     say(f"target     {describe(cell)} ({target.name}, {settings.num_test_episodes} test episodes)")
+    if warning := negative_transfer(before, records):
+        say(warning)
     say(
         f"steps      {result.train_steps:,} for training and {result.eval_steps:,} for choosing a "
         "checkpoint, on the target"
     )
     say(f"policy     {folder / 'policy'}")
+
+
+def negative_transfer(before: list[EpisodeRecord], after: list[EpisodeRecord]) -> str:
+    """Return a line if a policy lost by what was done to it, or an empty string.
+
+    The same episodes are met before and after, so what counts is which of them changed (exact sign
+    test, McNemar 1947, one-sided at 5 %).
+
+    Args:
+        before: Test episodes of the policy before its first step on the target.
+        after: The same episodes with the policy afterwards.
+    """
+    pairs = [(bool(b.success), bool(a.success)) for b, a in zip(before, after, strict=True)]
+    lost, won = pairs.count((True, False)), pairs.count((False, True))
+    if not lost or binomtest(lost, lost + won, alternative="greater").pvalue > _DOUBT:
+        return ""
+    return (
+        f"NEGATIVE   {lost} of {len(pairs)} test episodes succeeded before and fail now, {won} the "
+        "other way round: keep the policy as it was"
+    )
 
 
 def _refuse_randomization(randomization: Randomization, choice: str) -> None:

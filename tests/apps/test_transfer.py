@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from simreal import cli
+from simreal.apps.transfer import negative_transfer
 from simreal.config import compose
 from simreal.deploy import load_bundle
+from simreal.evaluation.episodes import EpisodeRecord
 
 Refuse = Callable[..., str]
 Words = dict[str, tuple[str, ...]]
@@ -42,6 +44,7 @@ def test_methods_give_a_policy_and_count_their_steps(
     assert (summary["train_steps"], summary["eval_steps"]) == steps
     assert f"steps      {steps[0]:,} for training and {steps[1]:,} for choosing" in printed
     assert f"policy     {folder / 'policy'}" in printed
+    assert "before     success" in printed
     if method == "frozen_extractor":
         assert "frozen: actor.extractor, actor.head, actor.std, critic.extractor" in printed
         assert "frozen: actor.extractor, critic.extractor\n" in printed
@@ -126,3 +129,29 @@ def test_a_warm_up_without_an_end_is_refused(
     command = transfer(tmp_path / "x", trained_run, words, "fine_tune")
     late = ["transfer.warm_up_steps=128" if "warm_up" in word else word for word in command]
     assert "warm_up_steps is 128" in refuse(*late)
+
+
+def episodes(outcomes: str) -> list[EpisodeRecord]:
+    """Return one episode per letter: s(uccess), f(ailure), or n(either, as the task has none)."""
+    success = {"s": True, "f": False, "n": None}
+    return [
+        EpisodeRecord("p", "d", 0, i, i, 1.0, 10, success[letter], "time limit")
+        for i, letter in enumerate(outcomes)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("sssssssss", "fffffssss", "5 of 9 test episodes succeeded before and fail now, 0 the"),
+        ("sssssssss", "ffffsssss", ""),  # 1 of 16 by chance
+        ("sssssssssf", "fffffffffs", "9 of 10 test episodes succeeded before and fail now, 1 the"),
+        ("sssssssfff", "fffffffsss", ""),  # 7 against 3
+        ("ffffffffff", "ssssssssss", ""),
+        ("nnnnnnnnnn", "nnnnnnnnnn", ""),
+    ],
+)
+def test_a_policy_that_lost_is_told(before: str, after: str, said: str) -> None:
+    line = negative_transfer(episodes(before), episodes(after))
+    assert line.startswith("NEGATIVE") == bool(said)
+    assert said in line
