@@ -2,9 +2,11 @@
 
 The DFKI double pendulum (https://github.com/dfki-ric-underactuated-lab/double_pendulum, runs of
 2023-06-29): eight logs of ten seconds, of which every other one is fitted to, starting from the
-published model. The kit has none of the files; the folder with them is given.
+published model. The kit has none of the files; the folder with them is given. Policies, if any are
+given, are measured where they would have been without the logs, on what was identified, and on
+domains drawn from what the logs leave open.
 
-    python benchmarks/identification.py --logs ../shared/data/double_pendulum
+    python benchmarks/identification.py --logs FOLDER --policies pendubot-pybullet-randomized
 """
 
 import argparse
@@ -16,18 +18,31 @@ from typing import Any
 import numpy as np
 
 from rounds import RESULTS
+from simreal.apps.evaluate import load_act
 from simreal.config import compose
 from simreal.core.robot import Robot
+from simreal.core.task import Task
 from simreal.domains import Domain
 from simreal.evaluation.atomic_file import write_atomic
+from simreal.evaluation.measure import measure
 from simreal.evaluation.provenance import collect_provenance
-from simreal.identification import FitSettings, LogColumns, Unknowns, identify, read_log
+from simreal.identification import (
+    Estimate,
+    FitSettings,
+    LogColumns,
+    Unknowns,
+    identify,
+    read_log,
+)
+
+EPISODES = 200
 
 
 def main() -> int:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--logs", type=Path, required=True, help="folder of *.csv.gz")
+    parser.add_argument("--policies", nargs="*", default=[], help="bundles, runs, shipped ones")
     parser.add_argument("--output", type=Path, default=RESULTS / "identification.json")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -37,9 +52,10 @@ def main() -> int:
     paths = sorted(options.logs.glob("*.csv.gz"))
     logs = [read_log(path, columns, robot) for path in paths]
     start = time.perf_counter()
+    target: Domain = composed.build("target", Domain)
     estimate = identify(
         robot,
-        composed.build("target", Domain),
+        target,
         composed.build("unknowns", Unknowns),
         logs[::2],
         logs[1::2],
@@ -76,6 +92,7 @@ def main() -> int:
             }
             for error in held_out
         },
+        "success": success(options.policies, estimate, robot, target),
         "provenance": collect_provenance([0]).to_dict(),
     }
     write_atomic(options.output, (json.dumps(report, indent=1) + "\n").encode())
@@ -83,8 +100,30 @@ def main() -> int:
     for model, rows in report["rms_of_held_out"].items():
         for horizon, row in zip(report["horizons_s"], rows, strict=True):
             print(f"{model:<11} {horizon:<5g} s", *(f"{value:.4f}" for value in row))
+    for policy, rows in report["success"].items():
+        print(policy, *(f"{name} {100.0 * rate:.1f} %" for name, rate in rows.items()))
     print(f"wrote {options.output}")
     return 0
+
+
+def success(
+    policies: list[str], estimate: Estimate, robot: Robot, target: Domain
+) -> dict[str, dict[str, float]]:
+    """Return policy to domain to share of 200 test episodes that succeed."""
+    task: Task = compose("evaluate").build("task", Task)
+    count = len(next(iter(estimate.samples.values())))
+    domains = [target, estimate.domain(target, "identified")]
+    domains += [estimate.domain(target, f"identified_{i + 1}", i) for i in range(count)]
+    found: dict[str, dict[str, float]] = {}
+    for name in policies:
+        label, (act, seed) = load_act(name, robot, task)
+        rows = found.setdefault(label, {})
+        for domain in domains:
+            records = measure(
+                act, robot, task, domain, policy=label, seed=seed, num_episodes=EPISODES
+            )
+            rows[domain.name] = sum(bool(r.success) for r in records) / len(records)
+    return found
 
 
 if __name__ == "__main__":

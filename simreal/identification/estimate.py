@@ -1,11 +1,13 @@
 """What an identification found: values, what is known of them, and how well they predict."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simreal.identification.unknowns import Column
+from simreal.core.params import flatten
+from simreal.domains.domain import Domain
+from simreal.identification.unknowns import COMMAND_DELAY, Column
 
 _NEAR = 0.02  # from a bound, in what was believed give or take
 _SAME = 0.01  # relative difference of cost at which two fits found the same
@@ -103,6 +105,26 @@ class Estimate:
     def learned(self) -> np.ndarray:
         """Return how much of the doubt in each number the logs removed (P), at most 1."""
         return np.asarray(1.0 - np.minimum(self.std, 1.0))
+
+    def domain(self, believed: Domain, name: str, sample: int | None = None) -> Domain:
+        """Return the believed domain with everything replaced that was identified.
+
+        Args:
+            believed: What the fit began with.
+            name: Its name.
+            sample: Which of the samples is meant; the estimate itself if None.
+        """
+        values = dict(self.values)
+        if sample is not None:
+            values = {key: drawn[sample] for key, drawn in self.samples.items()}
+        delay = values.pop(COMMAND_DELAY, believed.actuation.command_delay)
+        return replace(
+            believed,
+            name=name,
+            dynamics={**flatten(believed.dynamics), **values},
+            sensing=replace(believed.sensing, joint_pos_noise=float(np.mean(self.noise))),
+            actuation=replace(believed.actuation, command_delay=float(delay)),
+        )
 
     @property
     def agreeing(self) -> int:

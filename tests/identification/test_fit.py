@@ -129,6 +129,22 @@ def test_samples_lie_around_the_estimate(
     assert np.ptp(drawn) > 0.5 * std
 
 
+def test_what_was_identified_is_a_domain(
+    pendulum: tuple[Robot, dict[str, float], Estimate],
+) -> None:
+    robot, _, estimate = pendulum
+    believed = Domain(name="belief", engine="mujoco", dynamics={"joint_friction": {"*": 0.05}})
+    domain = estimate.domain(believed, "robot")
+    fixed, values = domain.fixed(robot), found(estimate)
+    assert (domain.name, domain.engine) == ("robot", "mujoco")
+    for name in ("mass.rod", "joint_friction.shoulder", "command_delay"):
+        assert fixed[name] == pytest.approx(values[name][0])
+    assert fixed["joint_pos_noise"] == pytest.approx(estimate.noise[0])
+    drawn = estimate.domain(believed, "robot_3", sample=2).fixed(robot)
+    assert drawn["mass.rod"] == estimate.samples["mass.rod"][2]
+    assert drawn["com.rod"] == pytest.approx(estimate.samples["com.rod"][2])
+
+
 def test_two_links_are_told_apart() -> None:
     pytest.importorskip("mujoco")
     robot = double_pendulum()
