@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from simreal.apps.output import CONSOLE, run_folder, save_config, say
+from simreal.catalog import Catalog
 from simreal.config import Composed, compose
 from simreal.core.params import flatten
 from simreal.core.robot import Robot
@@ -88,9 +89,11 @@ def main(args: list[str]) -> int:
     if not logs:
         raise ConfigError("files: got none; name at least one log, for instance files=run.csv")
     held_out = _logs("held_out", settings.held_out, columns, robot)
+    _check_name(settings.name)
     folder = run_folder(settings.output, f"{robot.name}-identify", settings.fit.seed)
     save_config(folder, composed)
-    say(f"{len(logs)} logs, {len(held_out)} held out; this takes about a minute per ten seconds")
+    seconds = sum(float(log.time_s[-1] - log.time_s[0]) for log in logs)
+    say(f"{len(logs)} logs of {seconds:.0f} s in all, {len(held_out)} held out; this takes minutes")
     estimate = identify(robot, target, unknowns, logs, held_out, settings.fit)
     _write(folder, composed, settings.name, estimate)
     write_atomic(folder / "prediction.png", to_png(_figure(estimate, robot)))
@@ -104,6 +107,15 @@ def main(args: list[str]) -> int:
     task = "" if robot.name == _DEFAULT_ROBOT else "task=TASK "
     say(f"next       simreal evaluate {task}{path} target={settings.name}")
     return 0
+
+
+def _check_name(name: str) -> None:
+    taken = Catalog.default().options("target")
+    if name in taken:
+        raise ConfigError(
+            f"name: got '{name}', which is a target already; choose another than "
+            f"{', '.join(sorted(taken))}"
+        )
 
 
 def _logs(

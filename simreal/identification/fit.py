@@ -40,6 +40,7 @@ _FAINT = 0.03  # weight of beliefs while it is found out what remains unexplaine
 _INSIDE = 0.01  # from bounds, where a fit begins: on one it would never leave it
 _LOST = 100.0  # what a diverged world is off by, in units of what remains unexplained
 _TRACE_S, _TRACE_STEP_S = 5.0, 0.01
+_LEAST_UNIT = 1e-9  # where a joint never moved, as a model says
 _ROUNDS = 10  # of fit and new units, at most
 _SETTLED = 0.03  # relative change of the units at which they stay
 _ROUGH, _FINE = 1e-3, 1e-5  # relative changes of cost and unknowns at which a fit ends
@@ -285,7 +286,8 @@ class _Fit:
         inner = np.eye(width) + slopes.transpose(0, 2, 1) @ slopes
         begun = np.linalg.solve(inner, slopes.transpose(0, 2, 1) @ first)
         rest = (first - slopes @ begun).reshape(num_windows, steps, width)
-        old, self._units = self._units, self._units * np.sqrt(np.mean(rest**2, axis=(0, 1)))
+        old, left = self._units, np.sqrt(np.mean(rest**2, axis=(0, 1)))
+        self._units = np.maximum(old * left, _LEAST_UNIT)
         # In the new units, in which a beginning is as loose as a comparison is.
         change = np.tile(old / self._units, steps)
         slopes = slopes * change[:, None] * (self._units / old)

@@ -108,7 +108,8 @@ def cut(signals: Sequence[Signals], clock: Clock, stride_s: float) -> Windows:
     if not sum(map(len, starts)):
         names = ", ".join(one.log.name for one in signals)
         raise ConfigError(
-            f"{names}: no stretch of {clock.window_s:g} s without a gap; choose a shorter window_s"
+            f"{names}: no stretch of {clock.window_s:g} s without a gap; choose a shorter "
+            "fit.window_s, or shorter fit.horizons_s"
         )
     ends = np.arange(1, clock.steps + 1) * clock.ticks * clock.tick_s
     first = [one.state(at, clock.tick_s) for one, at in zip(signals, starts, strict=True)]

@@ -142,10 +142,10 @@ def _row(path: Path, number: int, row: Sequence[str], places: Sequence[int]) -> 
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+            with gzip.open(path, "rt", newline="", encoding="utf-8-sig") as file:
                 yield file
         else:
-            with path.open(newline="", encoding="utf-8") as file:
+            with path.open(newline="", encoding="utf-8-sig") as file:
                 yield file
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error

@@ -80,6 +80,7 @@ def test_what_ends_at_the_edge_is_said(
         (["files=null"], "files: got none; name at least one log"),
         (["files=nowhere.csv"], "nowhere.csv: cannot be read as a CSV file"),
         (["name=my target"], "letters, digits and underscores"),
+        (["name=mujoco_real"], "which is a target already; choose another than mujoco_ideal"),
         (["log.joint_pos={shoulder: angle}"], "no column 'angle'"),
         (["fit.window_s=100"], "no stretch of 100 s without a gap"),
         (["fit.step=0.1"], "fit.step"),

@@ -217,6 +217,16 @@ def test_wrong_beliefs_that_would_need_more_than_may_be_are_said() -> None:
     assert estimate.at_bounds == ("joint_friction.shoulder",)
 
 
+def test_a_robot_that_never_moves_shows_nothing() -> None:
+    pytest.importorskip("mujoco")
+    log = simulated_log(simple_pendulum(), {}, seconds=1.0, torque=0.0)
+    assert not log.joint_pos.any()
+    unknowns = Unknowns({"joint_friction.*": added(0.01), "mass.*": scaled(0.2)})
+    estimate = identify(simple_pendulum(), MUJOCO, unknowns, [log], settings=QUICK)
+    np.testing.assert_allclose(estimate.x, 0.0, atol=1e-6)
+    np.testing.assert_allclose(estimate.learned, 0.0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -104,6 +104,12 @@ def test_columns_of_other_joints_are_refused(
         read_log(write(tmp_path / "run.csv"), columns, double_pendulum())
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text("\ufeff" + "\n".join([HEADER, *ROWS]), encoding="utf-8")
+    assert read_log(path, COLUMNS, double_pendulum()).time_s.size == 20
+
+
 def test_a_passive_joint_has_a_position_and_no_command(tmp_path: Path) -> None:
     robot = hopper()
     joints = [joint.name for joint in robot.movable]
