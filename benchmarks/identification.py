@@ -70,17 +70,7 @@ def main() -> int:
         "agreeing_starts": [estimate.agreeing, len(estimate.starts)],
         "horizons_s": list(held_out[0].horizons_s),
         "joints": [joint.name for joint in robot.movable],
-        "unknowns": {
-            column.label: {
-                "believed": column.start,
-                "value": float(column.value(x)),
-                "std": column.deviation(x, std),
-                "learned": float(learned),
-            }
-            for column, x, std, learned in zip(
-                estimate.columns, estimate.x, estimate.std, estimate.learned, strict=True
-            )
-        },
+        "unknowns": estimate.rows(),
         "rms_of_held_out": {
             model: np.sqrt(np.mean([getattr(e, model) ** 2 for e in held_out], axis=0)).tolist()
             for model in ("unmoved", "believed", "identified")

@@ -170,21 +170,8 @@ def _write_target(
 
 def _content(estimate: Estimate) -> dict[str, Any]:
     """Return what the results file holds."""
-    unknowns = [
-        {
-            "name": column.label,
-            "unit": column.spec.unit if column.start == column.base[0] else "factor",
-            "believed": column.start,
-            "value": float(column.value(x)),
-            "std": column.deviation(x, std),
-            "learned": float(learned),
-        }
-        for column, x, std, learned in zip(
-            estimate.columns, estimate.x, estimate.std, estimate.learned, strict=True
-        )
-    ]
     return {
-        "unknowns": unknowns,
+        "unknowns": estimate.rows(),
         "covariance_of_x": estimate.covariance.tolist(),
         "num_windows": estimate.num_windows,
         "costs": [start.cost for start in estimate.starts],
@@ -241,17 +228,14 @@ def _values_table(estimate: Estimate) -> Table:
     for title in ("parameter", "unit", "believed", "identified", "+-", "learned"):
         words = title in ("parameter", "unit")
         table.add_column(title, justify="left" if words else "right", no_wrap=True)
-    for column, x, std, learned in zip(
-        estimate.columns, estimate.x, estimate.std, estimate.learned, strict=True
-    ):
-        whole = column.component is None and column.spec.size > 1
+    for row in estimate.rows():
         table.add_row(
-            column.label.replace("[", r"\["),
-            "factor" if whole else column.spec.unit,
-            f"{column.start:.4g}",
-            f"{_plain(column.value(x)):.4g}",
-            f"{column.deviation(x, std):.2g}",
-            f"{learned:.0%}" if learned >= _UNSEEN else "not seen",
+            row["name"].replace("[", r"\["),
+            row["unit"],
+            f"{row['believed']:.4g}",
+            f"{_plain(row['value']):.4g}",
+            f"{row['std']:.2g}",
+            f"{row['learned']:.0%}" if row["learned"] >= _UNSEEN else "not seen",
         )
     return table
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -105,6 +106,22 @@ class Estimate:
     def learned(self) -> np.ndarray:
         """Return how much of the doubt in each number the logs removed (P), at most 1."""
         return np.asarray(1.0 - np.minimum(self.std, 1.0))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what a file says of every number: name, unit, values, and what was learned."""
+        return [
+            {
+                "name": column.label,
+                "unit": column.unit,
+                "believed": column.start,
+                "value": float(column.value(x)),
+                "std": column.deviation(x, std),
+                "learned": float(learned),
+            }
+            for column, x, std, learned in zip(
+                self.columns, self.x, self.std, self.learned, strict=True
+            )
+        ]
 
     def domain(self, believed: Domain, name: str, sample: int | None = None) -> Domain:
         """Return the believed domain with everything replaced that was identified.

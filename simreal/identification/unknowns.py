@@ -69,6 +69,12 @@ class Column:
         return self.spec.name if self.component is None else f"{self.spec.name}[{self.component}]"
 
     @property
+    def unit(self) -> str:
+        """Return the unit of its value."""
+        whole = self.component is None and self.spec.size > 1
+        return "factor" if whole else self.spec.unit
+
+    @property
     def start(self) -> float:
         """Return the value that is believed; of a vector that is scaled, 1, the factor."""
         if self.component is not None:
