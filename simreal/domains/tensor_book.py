@@ -1,8 +1,9 @@
 """Episodes of N worlds as tensors, with a log of finished ones that the host reads when it wants.
 
-A finished episode is one row of a table on the device. Which row follows from a running count, so
-that writing it needs neither the host nor a shape that depends on values; rows that there is no
-room for are counted.
+A finished episode is one row of a table on the device. Every world has rows of its own and counts
+them itself: writing one needs neither the host, nor a shape that depends on values, nor a sum over
+worlds, which on a GPU is the work of a single block while all others wait. Episodes that there was
+no room for are counted.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from simreal.core.task import Task
 from simreal.domains.episodes import EpisodeInfo
 
 _REASONS = ("time limit", "terminated", "diverged")
-_FIXED = 7  # world, episode, length, success, reason, partial, return
-_REASON = 4
+_FIXED = 8  # world, episode, length, success, reason, partial, return, when it was logged
+_REASON, _WHEN = 4, 7
 
 
 class TensorBook:
@@ -50,7 +51,8 @@ class TensorBook:
             device: Where the worlds are.
             training: Whether episodes are cut as in training.
             params: Names of the randomized numbers that a summary holds (P).
-            capacity: Finished episodes that are kept between two calls of `drain`.
+            capacity: Finished episodes of a world that are kept between two calls of `drain`, the
+                last ones.
         """
         self.limit = task.episode_steps(training=training)
         self.names = tuple(task.reward_names)
@@ -64,12 +66,15 @@ class TensorBook:
         self.start = torch.zeros(num_worlds, dtype=torch.int64, device=device)
         self.terms = torch.zeros(len(self.names), num_worlds, device=device)
         self.ok = torch.ones(num_worlds, dtype=torch.bool, device=device)
-        self._worlds = torch.arange(num_worlds, dtype=torch.float64, device=device)
+        self._worlds = torch.arange(num_worlds, device=device)
         columns = _FIXED + len(self.names) + len(self._params)
         self._capacity = capacity
-        # The last row takes what is not to be kept.
-        self._log = torch.zeros(capacity + 1, columns, dtype=torch.float64, device=device)
-        self._count = torch.zeros(1, dtype=torch.int64, device=device)
+        # The last row of a world takes what is not to be kept.
+        self._log = torch.zeros(
+            num_worlds, capacity + 1, columns, dtype=torch.float64, device=device
+        )
+        self._count = torch.zeros(num_worlds, dtype=torch.int64, device=device)
+        self._now = torch.zeros(num_worlds, dtype=torch.int64, device=device)
         self.num_diverged = self.num_lost = 0
 
     def begin(self, mask: Tensor, start: Tensor | int) -> None:
@@ -99,8 +104,7 @@ class TensorBook:
             diverged: Those whose physics failed (N,), bool.
             params: Randomized numbers, each (N,).
         """
-        number = self._count + torch.cumsum(done, 0) - 1
-        row = torch.where(done & (number < self._capacity), number, self._capacity)
+        row = torch.where(done, self._count % self._capacity, self._capacity)
         columns = [
             self._worlds,
             self.episode,
@@ -109,11 +113,13 @@ class TensorBook:
             ended.to(torch.int64) + diverged,
             self.start > 0,
             self.terms.sum(dim=0),
+            self._now,
             *self.terms,
             *params,
         ]
-        self._log.index_copy_(0, row, torch.stack([c.double() for c in columns], dim=1))
-        self._count.add_(done.sum())
+        self._log[self._worlds, row] = torch.stack([c.double() for c in columns], dim=1)
+        self._count.add_(done)
+        self._now.add_(1)
 
     def drain(self, most: int | None = None) -> list[EpisodeInfo]:
         """Return the episodes that ended since the last call, and empty the log.
@@ -123,15 +129,20 @@ class TensorBook:
         Args:
             most: How many of the last ones are returned; all if None. Thousands of worlds end
                 thousands of episodes in a rollout, and each costs the host microseconds.
+
+        Returns:
+            Oldest first, those of one control step in the order of the worlds.
         """
-        count = int(self._count)
-        kept = min(count, self._capacity)
-        self.num_lost += count - kept
-        first = 0 if most is None else max(0, kept - most)
-        self.num_diverged += int((self._log[:kept, _REASON] == _REASONS.index("diverged")).sum())
-        rows = self._log[first:kept].cpu().numpy().tolist()
+        kept = torch.clamp(self._count, max=self._capacity)
+        self.num_lost += int((self._count - kept).sum())
+        slots = torch.arange(self._capacity, device=kept.device)
+        rows = self._log[:, :-1][slots < kept[:, None]]
+        self.num_diverged += int((rows[:, _REASON] == _REASONS.index("diverged")).sum())
+        rows = rows[torch.argsort(rows[:, _WHEN], stable=True)]
+        first = 0 if most is None else max(0, len(rows) - most)
         self._count.zero_()
-        return [self._info(row) for row in rows]
+        self._now.zero_()
+        return [self._info(row) for row in rows[first:].cpu().numpy().tolist()]
 
     def _info(self, row: Sequence[float]) -> EpisodeInfo:
         terms = row[_FIXED : _FIXED + len(self.names)]

@@ -106,8 +106,8 @@ class TensorVecEnv:
             graphs: Whether tensor operations are captured as well, on a CUDA device.
             compiler: What fuses them; nothing if None. `auto` is `torch.compile` on a CUDA device
                 with Triton, which takes up to a minute at the second step, else nothing.
-            log_capacity: Finished episodes kept between two calls of `drain`; 8 N, at least 1024,
-                if None.
+            log_capacity: Finished episodes of a world kept between two calls of `drain`, the last
+                ones; 8, or as many more as make 1024 of all worlds, if None.
             first_world: Number of the first world, where these are some of more, for instance those
                 of one process of several; it counts in the random numbers.
 
@@ -141,7 +141,7 @@ class TensorVecEnv:
         self._build_engine(fixed)
         self._random = CounterRandom(seed, num_worlds, self.device, first_world)
         try:
-            self._allocate(fixed, log_capacity or max(1024, 8 * num_worlds))
+            self._allocate(fixed, log_capacity or max(8, 1024 // num_worlds))
         except BaseException:
             self.close()
             raise
@@ -205,7 +205,7 @@ class TensorVecEnv:
         self._action, self._last_action, self._given = (
             torch.zeros(n, self.action_map.dim, device=device) for _ in range(3)
         )
-        self._bad_action = torch.zeros((), dtype=torch.bool, device=device)
+        self._bad_action = torch.zeros(n, dtype=torch.bool, device=device)
         self._all = torch.ones(n, dtype=torch.bool, device=device)
         self._done, self._diverged = (torch.zeros_like(self._all) for _ in range(2))
         self._fresh, *self._results = (self._result() for _ in range(3))
@@ -378,7 +378,7 @@ class TensorVecEnv:
         face, book = self.engine.tensors, self.book
         self._last_action.copy_(self._action)
         self._action.copy_(torch.clamp(self._given, -1.0, 1.0))
-        self._bad_action.logical_or_(torch.isnan(self._action).any())
+        self._bad_action.logical_or_(torch.isnan(self._action).any(dim=1))
         command = self._idle.repeat(self.num_worlds, 1)
         command.index_copy_(1, self._command_of, self._action * self._scale + self._offset)
         noise = self.dynamics.wired["torque_noise"]
@@ -448,7 +448,7 @@ class TensorVecEnv:
                 constraints, since the last call.
         """
         self.engine.poll()
-        if bool(self._bad_action):
+        if bool(self._bad_action.any()):
             self._bad_action.zero_()
             raise EngineError("an action was not a number; the policy has diverged")
         return self.book.drain(most)

@@ -271,13 +271,53 @@ def test_an_action_that_is_no_number_is_reported(make: Make) -> None:
         env.drain()
 
 
-def test_a_full_log_counts_what_it_loses(make: Make) -> None:
+def test_a_full_log_keeps_the_last_episodes_of_every_world_and_counts_the_others(
+    make: Make,
+) -> None:
     env = make(3, Short(), training=True, stagger=False, log_capacity=2)
     env.reset()
+    for step in range(24):
+        env.step(tensor(actions(step, 3)))
+    kept = [(e.world, e.episode) for e in env.drain()]
+    assert kept == [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
+    assert env.book.num_lost == 3
+    assert env.drain() == []
+
+
+def test_episodes_are_drained_in_the_order_they_ended(make: Make) -> None:
+    env = make(3, Short(), training=True, stagger=False)
+    env.reset()
+    env.book.step.copy_(torch.tensor([0, 5, 3]))
+    for step in range(12):
+        env.step(tensor(actions(step, 3)))
+    expected = [(1, 0), (2, 0), (0, 0), (1, 1)]
+    assert [(e.world, e.episode) for e in env.drain(most=4)] == expected
     for step in range(8):
         env.step(tensor(actions(step, 3)))
-    assert [e.world for e in env.drain()] == [0, 1]
-    assert env.book.num_lost == 1
+    assert [(e.world, e.episode) for e in env.drain(most=2)] == [(0, 1), (1, 2)]
+
+
+def test_no_world_waits_for_a_sum_over_all(make: Make) -> None:
+    """On a GPU that is the work of one block."""
+    env = make(40, sensing=NOISE, randomization=RANDOM)
+    env.reset()
+    seen = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            largest = max((a.numel() for a in args if isinstance(a, torch.Tensor)), default=0)
+            if isinstance(result, torch.Tensor) and result._base is None:
+                shrunk = result.numel() < env.num_worlds <= largest
+                if shrunk or "cumsum" in str(func):
+                    seen.append(str(func))
+            return result
+
+    with Watch():
+        env.step(tensor(actions(0, 40)))
+    assert seen == []
 
 
 def test_the_same_seed_begins_the_same_again(make: Make) -> None:
