@@ -230,6 +230,7 @@ class ParentBell:
         """Take note that the worker is gone, so that no other one leaves the ringing to it."""
         self.gone = True
         self._words[_ORDER] = self._words[_ANSWER]
+        _fence()
 
     def hear(self) -> None:
         """Take note that the worker rang."""
@@ -262,6 +263,8 @@ class ParentBell:
             OSError: The worker is gone.
         """
         while self._words[_SPOKE] and not self.message:
+            if self.gone:  # who was stopped in the middle of an answer may have gone on since
+                raise OSError("the worker is gone")
             self.read()
         return self.message
 
@@ -333,14 +336,15 @@ class Ear:
         return True
 
     def _sleep(self, bells: Sequence[ParentBell], patience_s: float) -> bool:
-        end, in_time = time.perf_counter() + patience_s, True
+        end, late = time.perf_counter() + patience_s, False
         self._words[_PARENT_ASLEEP] = 1
         _fence()
-        while in_time and not self._all_done(bells):
+        while not (done := self._all_done(bells)) and not late:
+            # Once more after the end, because this process may have been stopped, too.
+            late = time.perf_counter() > end
             self._listen()
-            in_time = time.perf_counter() <= end
         self._words[_PARENT_ASLEEP] = 0
-        return in_time
+        return done
 
     def _all_done(self, bells: Sequence[ParentBell]) -> bool:
         if _SPINS:

@@ -47,7 +47,8 @@ Doorbells = tuple[Doorbell, Doorbell]
 
 def make_doorbells() -> Doorbells | None:
     """Return doorbells, or None where the kernel has none and bytes in a pipe have to do."""
-    return (Doorbell(), Doorbell()) if hasattr(os, "eventfd") else None
+    known = hasattr(os, "eventfd") and hasattr(select, "epoll")  # FreeBSD has the first alone
+    return (Doorbell(), Doorbell()) if known else None
 
 
 class Listener:

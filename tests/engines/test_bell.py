@@ -42,6 +42,7 @@ class Ends:
         self.ear.add(self.parent)
         self.worker = WorkerBell(self.words, 0, self.there, Spin(0.0, 20e-6, yields), doorbells)
         self.orders: list[tuple[int, bytes]] = []
+        self.step_s = 0.0
         self.thread = threading.Thread(target=self.work)
         self.thread.start()
 
@@ -50,8 +51,7 @@ class Ends:
             while True:
                 kind, message = self.worker.next_order()
                 self.orders.append((kind, message))
-                if message == b"slow":
-                    time.sleep(0.05)  # longer than anybody spins
+                time.sleep(0.05 if message == b"slow" else self.step_s)  # longer than anybody spins
                 self.worker.answer(DONE if kind == STEP else b"r" + message)
         except (EOFError, ConnectionError):  # the other end closed, with bytes unread or without
             self.there.close()
@@ -168,6 +168,35 @@ def test_orders_arrive_once_and_in_order(
     ends.close()
 
 
+@pytest.mark.parametrize("rings", [True, False])
+@pytest.mark.parametrize("worker_s", [0.0, 0.05])
+@pytest.mark.parametrize("parent_s", [0.0, 0.05])
+def test_who_fell_asleep_is_rung(
+    parent_s: float, worker_s: float, rings: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody looks again by himself here, so who is not rung sleeps for good.
+    monkeypatch.setattr(bell, "_LOOK_AGAIN_S", 10.0)
+    ends = Ends(rings)
+    ends.step_s = worker_s
+    start = time.perf_counter()
+    for _ in range(3):
+        time.sleep(parent_s)  # longer than the worker spins
+        ends.parent.order(STEP)
+        assert ends.heard() == []
+    assert time.perf_counter() - start < 5.0
+    monkeypatch.undo()
+    ends.close()
+
+
+def test_the_words_of_the_parent_are_those_of_no_worker() -> None:
+    words = silent(3)
+    for worker in range(3):
+        own = own_words(words, worker)
+        own[:] = memoryview(np.full(len(own), 7, dtype=np.int64))
+    assert words[bell._PARENT_ASLEEP] == 0
+    assert words.tolist().count(7) == 3 * bell.WORDS
+
+
 class Noted(list[int]):
     """Remember in what order words are written."""
 
@@ -254,6 +283,35 @@ def test_who_takes_too_long_is_named(pair: Pair) -> None:
     pair.workers[0].answer(DONE)
     assert pair.wait(0.05) == [slow]
     assert quick.done
+
+
+def test_who_answers_while_this_process_was_stopped_is_not_named(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.order()
+    heard, clock = pair.ear._listener.heard, [0.0]
+    monkeypatch.setattr(bell.time, "perf_counter", lambda: clock[0])
+
+    def stopped() -> list[tuple[int, int]]:
+        found = heard()
+        if not clock[0]:
+            clock[0] = 100.0
+        else:
+            for worker in pair.workers:
+                worker.answer(DONE)
+        return found
+
+    monkeypatch.setattr(pair.ear._listener, "heard", stopped)
+    assert pair.wait(5.0) == []
+
+
+def test_what_a_worker_that_is_gone_said_is_not_waited_for(pair: Pair) -> None:
+    pair.parents[0].order(CALL, b"x")
+    pair.workers[0].next_order()
+    pair.words[bell._SPOKE] = 1
+    pair.parents[0].give_up()
+    with pytest.raises(OSError, match="gone"):
+        pair.parents[0].finish()
 
 
 def test_who_is_gone_is_named_at_once(pair: Pair) -> None:
