@@ -21,7 +21,7 @@ from simreal.domains.tensor_graphs import AUTO
 from simreal.engines.workers import Workers
 from simreal.errors import ConfigError, unknown_name
 from simreal.learning.actor_critic import Memory, SimPolicy
-from simreal.learning.callbacks import NormalizerEveryStep, NormalizerUpdate
+from simreal.learning.callbacks import NormalizerEveryStep, NormalizerUpdate, moving_together
 from simreal.learning.device_env import DeviceVecEnv
 from simreal.learning.policy import ACTIVATIONS, linear_schedule, policy_kwargs
 from simreal.learning.torch_ppo import TorchPPO
@@ -153,6 +153,17 @@ class AlgorithmSettings(ABC):
         """Return a new callback that moves the statistics of the policy's normalizers."""
         return NormalizerUpdate()
 
+    def check(self, policy: torch.nn.Module) -> None:
+        """Refuse a policy, with what is frozen in it, that the algorithm cannot train.
+
+        Args:
+            policy: A policy with the kit's parts.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        return
+
     @abstractmethod
     def build(self, env: SB3VecEnv, seed: int) -> BaseAlgorithm:
         """Return a new model on an environment."""
@@ -218,6 +229,11 @@ class PPOSettings(AlgorithmSettings):
             raise ConfigError(
                 f"sde_sample_freq is {self.sde_sample_freq}; -1, or at least 1 with use_sde"
             )
+        if self.normalize_every_step and not self.normalize:
+            raise ConfigError(
+                "normalize_every_step is true and normalize false; there is nothing to move: set "
+                "algo.normalize=true or algo.normalize_every_step=false"
+            )
         rollout = self.num_worlds * self.num_steps
         if not 1 < self.batch_size <= rollout or rollout % self.batch_size:
             raise ConfigError(
@@ -244,6 +260,18 @@ class PPOSettings(AlgorithmSettings):
     def normalizer_callback(self) -> BaseCallback:
         """Return a new callback that moves the statistics of the policy's normalizers."""
         return NormalizerEveryStep() if self.normalize_every_step else NormalizerUpdate()
+
+    def check(self, policy: torch.nn.Module) -> None:
+        """Refuse a policy whose normalizers cannot move together, where they move at every step.
+
+        Args:
+            policy: A policy with the kit's parts.
+
+        Raises:
+            ConfigError: They cannot.
+        """
+        if self.normalize_every_step:
+            moving_together(policy)
 
     def wrapped(self, env: SB3VecEnv) -> VecEnv:
         """Return the environment, with rewards normalized where that is wanted."""

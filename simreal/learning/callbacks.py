@@ -85,14 +85,15 @@ class NormalizerEveryStep(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self._moving, self._used = None, []
-        if fresh := [n for n in normalizers(self.model.policy) if not n.count]:
+        every = normalizers(self.model.policy)
+        if fresh := [n for n in every if not n.count and not n.frozen]:
             for normalizer in fresh:
                 normalizer.count.fill_(_PRIOR_WEIGHT)
             self._merge(fresh, self.model._last_obs)
 
     def _on_step(self) -> bool:
         if self._moving is None:  # what is frozen may have changed since the rollout was announced
-            self._moving = _moving_together(self.model.policy)
+            self._moving = moving_together(self.model.policy)
         if self._moving:
             first = self._moving[0]
             self._used.append((first.mean.clone(), first.scale.clone()))
@@ -116,11 +117,22 @@ class NormalizerEveryStep(BaseCallback):
             normalizer.update(torch.as_tensor(observations))
 
 
-def _moving_together(policy: torch.nn.Module) -> list[RunningNorm]:
-    """Return the normalizers whose statistics move: all of a policy or none, and all the same."""
+def moving_together(policy: torch.nn.Module) -> list[RunningNorm]:
+    """Return the normalizers whose statistics move: all of a policy or none, and all the same.
+
+    Args:
+        policy: A policy with the kit's parts.
+
+    Raises:
+        ConfigError: Some of them cannot move with the others.
+    """
     every = normalizers(policy)
     moving = [normalizer for normalizer in every if not normalizer.frozen]
-    alike = all(torch.equal(one.mean, every[0].mean) for one in every)
+    alike = all(
+        torch.equal(a, b)
+        for one in every
+        for a, b in zip(one.buffers(), every[0].buffers(), strict=True)
+    )
     if moving and (len(moving) < len(every) or not alike):
         raise ConfigError(
             "normalize_every_step is true, and the normalizers of actor and critic are frozen or "

@@ -41,7 +41,7 @@ from simreal.learning.callbacks import (
 )
 from simreal.learning.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
 from simreal.learning.freezing import freeze, set_learning_rates, trainable, unfreeze
-from simreal.learning.identity import check_identity, identity_of
+from simreal.learning.identity import Identity, check_identity, identity_of
 from simreal.learning.logs import open_logs
 from simreal.learning.parallel_state import apart, part_of_process
 from simreal.learning.processes import SEED_STEP, processes
@@ -252,6 +252,7 @@ class _Run:
         """Train to the end of the plan, from the beginning or from the newest checkpoint."""
         if self.job.initialize is not None:
             self.job.initialize(self.model)
+        self._check_phases()
         initial = self._parameters()
         found = self._found(resume)
         done = int(found.meta["num_timesteps"]) if found else None
@@ -326,6 +327,19 @@ class _Run:
 
     # ---------------------------------------------------------------- phases
 
+    def _check_phases(self) -> None:
+        """Let the algorithm refuse what would not work before anything is simulated."""
+        if not self.plan.phases:
+            self.job.settings.check(self.model.policy)
+        for phase in self.plan.phases:
+            self._freeze(phase)
+            self.job.settings.check(self.model.policy)
+
+    def _freeze(self, phase: Phase) -> None:
+        unfreeze(self.model.policy, "*")
+        if phase.frozen:
+            freeze(self.model.policy, *phase.frozen)
+
     def _enter_phase(self) -> bool:
         phases, policy = self.plan.phases, self.model.policy
         now = self.model.num_timesteps
@@ -334,9 +348,7 @@ class _Run:
             return True
         self.phase = index
         phase = phases[index]
-        unfreeze(policy, "*")
-        if phase.frozen:
-            freeze(policy, *phase.frozen)
+        self._freeze(phase)
         set_learning_rates(self.model, self.job.settings.learning_rate, phase.learning_rates)
         counted = trainable(policy)
         self.model.logger.record("transfer/num_trainable", counted.num_trainable)
@@ -390,7 +402,7 @@ class _Run:
         tensors, meta = apart(self.processes, tensors, meta)
         tensors |= {f"best.{k}": v.cpu().numpy() for k, v in self.best.items()}
         meta |= {
-            "identity": self.identity,
+            "identity": self.identity.table,
             "curve": [asdict(point) for point in self.curve],
             "best_at": self.best_at,
             "good_in_a_row": self.good_in_a_row,
@@ -440,7 +452,7 @@ class _Run:
     def _checkpoints(self) -> Path:
         return self.job.folder / "checkpoints"
 
-    def _identity(self) -> dict[str, str]:
+    def _identity(self) -> Identity:
         job = self.job
         together = {"processes": self.processes.size} if self.processes.size > 1 else {}
         return identity_of(

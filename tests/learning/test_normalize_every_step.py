@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.vec_env import VecNormalize
 
 from simreal.domains import SimVecEnv
 from simreal.errors import ConfigError
-from simreal.learning.freezing import freeze
+from simreal.learning.freezing import freeze, unfreeze
 from simreal.learning.policy import normalizers
+from simreal.learning.trainer import Phase, train
 from simreal.learning.vec_env import SB3VecEnv
 
 Build = Callable[..., Any]
@@ -93,6 +95,58 @@ def test_normalizers_that_differ_are_refused(env: Build, toy_algo: Build, differ
         critics.update(torch.zeros(5, critics.mean.shape[0]))
     with pytest.raises(ConfigError, match=r"algo\.normalize_every_step=false"):
         model.learn(64, callback=settings.normalizer_callback)
+
+
+def test_a_frozen_normalizer_begins_when_it_moves(env: Build, toy_algo: Build) -> None:
+    settings = toy_algo("ppo", normalize_every_step=True)
+    model = settings.build(env(), 0)
+    freeze(model.policy, "*.normalizer")
+    model.learn(64, callback=settings.normalizer_callback)
+    assert [n.count.item() for n in normalizers(model.policy)] == [0, 0]
+    unfreeze(model.policy, "*")
+    model.learn(64, callback=settings.normalizer_callback, reset_num_timesteps=False)
+    assert [n.count.item() for n in normalizers(model.policy)] == pytest.approx([4 * 17 + 1e-4] * 2)
+
+
+def test_outliers_of_a_rollout_are_what_the_policy_saw(env: Build, toy_algo: Build) -> None:
+    """A first observation far off is clipped by statistics that have seen nothing else."""
+    settings = toy_algo("ppo", normalize_every_step=True)
+    model = settings.build(env(), 0)
+    callback = settings.normalizer_callback
+    seen = []
+
+    class Watch(BaseCallback):
+        """Look at a rollout with one outlier before and after it is rewritten."""
+
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_end(self) -> None:
+            rollout = self.model.rollout_buffer.observations
+            rollout[1, 0] = 1e6
+            callback.on_rollout_end()
+            now = normalizers(self.model.policy)[0]
+            seen.append(((rollout[1, 0] - now.mean.numpy()) / now.scale.numpy(), now.limit))
+            callback._moving = []
+
+    model.learn(64, callback=CallbackList([Watch(), callback]))
+    np.testing.assert_allclose(*seen[0], rtol=1e-3)
+
+
+def test_there_must_be_something_to_move(toy_algo: Build) -> None:
+    with pytest.raises(ConfigError, match="normalize_every_step is true and normalize false"):
+        toy_algo("ppo", normalize_every_step=True, normalize=False)
+
+
+def test_a_phase_that_could_not_be_kept_is_refused_before_the_first_step(
+    toy_job: Any, toy_algo: Build
+) -> None:
+    phases = (Phase(until=128), Phase(until=192, frozen=("actor.*",)))
+    settings = toy_algo("ppo", normalize_every_step=True)
+    job = toy_job(settings=settings, plan={"phases": phases})
+    with pytest.raises(ConfigError, match=r"algo\.normalize_every_step=false"):
+        train(job)
+    assert not list(job.folder.rglob("*"))
 
 
 def test_ppo_on_tensors_refuses_it(toy_algo: Build) -> None:
