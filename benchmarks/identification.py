@@ -36,6 +36,7 @@ from simreal.identification import (
 )
 
 EPISODES = 200
+NUM_SAMPLES = 8  # of the robots drawn from what the logs leave open, each on its own
 
 
 def main() -> int:
@@ -101,9 +102,9 @@ def success(
 ) -> dict[str, dict[str, float]]:
     """Return policy to domain to share of 200 test episodes that succeed."""
     task: Task = compose("evaluate").build("task", Task)
-    count = len(next(iter(estimate.samples.values())))
     domains = [target, estimate.domain(target, "identified")]
-    domains += [estimate.domain(target, f"identified_{i + 1}", i) for i in range(count)]
+    domains += [estimate.domain(target, f"identified_{i + 1}", i) for i in range(NUM_SAMPLES)]
+    domains.append(estimate.drawn(target, "identified_drawn"))
     found: dict[str, dict[str, float]] = {}
     for name in policies:
         label, (act, seed) = load_act(name, robot, task)

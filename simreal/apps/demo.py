@@ -272,9 +272,8 @@ class _Demo:
         for name, rule in self.randomization.resolve(specs).items():
             value = fixed.get(name, specs[name].nominal)
             nominal = value if isinstance(value, float) else value[-1]
-            text = f"{rule.mode} {rule.distribution!r}"
             unit, drawn = specs[name].unit, draws[name][..., -1]
-            found.append(RandomizedParameter(name, unit, text, rule.when, nominal, drawn))
+            found.append(RandomizedParameter(name, unit, str(rule), rule.when, nominal, drawn))
         return found
 
     def _draws(self) -> dict[str, np.ndarray]:

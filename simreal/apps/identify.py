@@ -47,6 +47,7 @@ class IdentifySettings:
         files: Logs that the parameters are fitted to; one or a list.
         held_out: Logs that the result is judged by; one or a list.
         name: What the new target is called.
+        num_targets: How many of the samples (`fit.samples`) become targets of their own.
         fit: How it is done.
         output: Folder of the results; chosen if None.
     """
@@ -55,6 +56,7 @@ class IdentifySettings:
     files: str | list[str] | None = None
     held_out: str | list[str] | None = None
     name: str = "identified"
+    num_targets: int = 8
     output: str | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +70,8 @@ class IdentifySettings:
                 f"name: got '{self.name}'; letters, digits and underscores are needed, since it "
                 "becomes an option of target="
             )
+        if self.num_targets < 0:
+            raise ConfigError(f"num_targets: got {self.num_targets}; at least 0 is needed")
 
 
 def main(args: list[str]) -> int:
@@ -95,7 +99,7 @@ def main(args: list[str]) -> int:
     seconds = sum(float(log.time_s[-1] - log.time_s[0]) for log in logs)
     say(f"{len(logs)} logs of {seconds:.0f} s in all, {len(held_out)} held out; this takes minutes")
     estimate = identify(robot, target, unknowns, logs, held_out, settings.fit)
-    _write(folder, composed, settings.name, estimate)
+    _write(folder, composed, settings, estimate)
     write_atomic(folder / "prediction.png", to_png(_figure(estimate, robot)))
     _print(estimate, [joint.name for joint in robot.movable])
     conf = folder / "conf"
@@ -105,7 +109,8 @@ def main(args: list[str]) -> int:
     path = shlex.quote(f"hydra.searchpath=[{conf.resolve().as_uri()}]")
     # `task=` decides on the robot; what the default task has needs no word.
     task = "" if robot.name == _DEFAULT_ROBOT else "task=TASK "
-    say(f"next       simreal evaluate {task}{path} target={settings.name}")
+    drawn = f",{settings.name}_drawn -m" if estimate.num_samples else ""
+    say(f"next       simreal evaluate {task}{path} target={settings.name}{drawn}")
     return 0
 
 
@@ -128,7 +133,9 @@ def _logs(
     return [read_log(Path(name), columns, robot) for name in names]
 
 
-def _write(folder: Path, composed: Composed, name: str, estimate: Estimate) -> None:
+def _write(
+    folder: Path, composed: Composed, settings: IdentifySettings, estimate: Estimate
+) -> None:
     """Write the numbers, and target domains that can be chosen."""
     write_atomic(
         folder / "identification.json", (json.dumps(_content(estimate), indent=1) + "\n").encode()
@@ -136,10 +143,16 @@ def _write(folder: Path, composed: Composed, name: str, estimate: Estimate) -> N
     targets = folder / "conf" / "target"
     targets.mkdir(parents=True)
     given: dict[str, Any] = composed.values["target"]
+    name = settings.name
     logs = ", ".join(error.log for error in estimate.errors if not error.held_out)
     head = f"identified from {logs}, on the belief of {given['name']}"
     _write_target(targets, name, f"# {name}: {head}", given, estimate.values, estimate.noise)
-    for i in range(len(next(iter(estimate.samples.values())))):
+    if estimate.num_samples:
+        title = f"# {name}, in every episode another of {estimate.num_samples} drawn from what the "
+        joint = _joint(given, estimate)
+        title = f"{title}logs leave open: {head}"
+        _write_target(targets, f"{name}_drawn", title, joint, estimate.values, estimate.noise)
+    for i in range(min(settings.num_targets, estimate.num_samples)):
         drawn = {key: values[i] for key, values in estimate.samples.items()}
         title = f"# {name}, drawn from what the logs leave open ({i + 1}): {head}"
         _write_target(targets, f"{name}_{i + 1}", title, given, drawn, estimate.noise)
@@ -166,6 +179,17 @@ def _write_target(
         content["actuation"] = {**given["actuation"], COMMAND_DELAY: delay}
     text = f"{title}\n{OmegaConf.to_yaml(OmegaConf.create(content))}"
     write_atomic(folder / f"{name}.yaml", text.encode())
+
+
+def _joint(given: Mapping[str, Any], estimate: Estimate) -> dict[str, Any]:
+    """Return a target that draws, in every episode, one of the samples."""
+    joint = {
+        "_target_": "simreal.domains.JointSamples",
+        "when": "reset",
+        "values": {key: [_plain(v) for v in rows] for key, rows in estimate.samples.items()},
+    }
+    own = given.get("randomization") or {"_target_": "simreal.domains.Randomization"}
+    return {**given, "randomization": {**own, "joint": joint}}
 
 
 def _content(estimate: Estimate) -> dict[str, Any]:

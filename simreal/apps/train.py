@@ -94,7 +94,7 @@ def _job(composed: Composed, settings: TrainSettings, folder: Path | None) -> Tr
     source: Domain = composed.build("source", Domain)
     randomization: Randomization = composed.build("randomization", Randomization)
     algo: AlgorithmSettings = composed.build("algo", AlgorithmSettings)
-    if randomization.params:
+    if randomization:
         source = replace(source, name=f"{source.name}_randomized", randomization=randomization)
     check_robot(task, robot)
     check_episodes(settings.num_test_episodes)

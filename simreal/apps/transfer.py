@@ -148,7 +148,7 @@ def negative_transfer(before: list[EpisodeRecord], after: list[EpisodeRecord]) -
 
 
 def _refuse_randomization(randomization: Randomization, choice: str) -> None:
-    if randomization.params:
+    if randomization:
         raise ConfigError(
             f"randomization: got '{choice}', and a transfer trains on the target as it is; "
             f"randomize the source with 'simreal train randomization={choice}' and give its "

@@ -19,7 +19,10 @@ from simreal.errors import ParameterError, unknown_name
 Mode = Literal["set", "scale", "add"]
 When = Literal["startup", "reset", "interval", "step"]
 
+_SHORT = 60  # characters of a wrong value that a message shows
 _REACH = 6.0  # standard deviations at which a distribution without ends is cut
+TOGETHER = "joint samples"
+"""Label of the random number that says which set of values is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,102 @@ class Randomized:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
             raise ParameterError(f"interval_s is {seconds!r}; a positive time is needed")
 
+    def __str__(self) -> str:
+        """Return what is drawn, in words."""
+        return f"{self.mode} {self.distribution!r}"
+
+    def reach(self, base: np.ndarray) -> tuple[float, float]:
+        """Return the least and the greatest value that can be drawn around the domain's (k)."""
+        ends = [_combine(self.mode, base, np.array(end)) for end in _ends(self.distribution)]
+        return float(np.min(ends)), float(np.max(ends))
+
+
+@dataclass(frozen=True, slots=True)
+class SampledRows:
+    """Say which values one parameter can have, of several that are drawn together.
+
+    Attributes:
+        values: One row per set (M, k).
+        when: As in `JointSamples`.
+    """
+
+    values: np.ndarray
+    when: When
+    mode: Mode = "set"
+    interval_s: float = 1.0
+
+    def __str__(self) -> str:
+        """Return what is drawn, in words."""
+        return f"one of {len(self.values)} joint samples"
+
+    def reach(self, base: np.ndarray) -> tuple[float, float]:
+        """Return the least and the greatest value that can be drawn, whatever the domain's is."""
+        return float(self.values.min()), float(self.values.max())
+
+
+Rule = Randomized | SampledRows
+"""How one parameter is drawn."""
+
+
+@dataclass(frozen=True)
+class JointSamples:
+    """Map parameters to values that belong together: every draw takes one of M sets.
+
+    What logs of a robot leave open is of that kind (`simreal identify`): a heavier link goes with a
+    stronger motor, and draws of each on its own would mostly be of robots that the logs exclude.
+
+    Attributes:
+        values: Nested or flat: full parameter name to M values, or to M rows of k.
+        when: Once per world (`startup`) or at every episode (`reset`).
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    when: When = "reset"
+
+    def __post_init__(self) -> None:
+        """Check every part.
+
+        Raises:
+            UnknownNameError: The time is unknown.
+            ParameterError: Values are not numbers, or not as many of every parameter.
+        """
+        if self.when not in ("startup", "reset"):
+            raise unknown_name("time of joint samples", str(self.when), ("startup", "reset"))
+        counts = {name: len(rule.values) for name, rule in self.rules.items()}
+        if len(set(counts.values())) > 1:
+            seen = ", ".join(f"{count} of '{name}'" for name, count in counts.items())
+            raise ParameterError(f"joint samples: got {seen}; as many of every one are needed")
+
+    @property
+    def rules(self) -> dict[str, SampledRows]:
+        """Return parameter name to its values.
+
+        Raises:
+            ParameterError: They are not numbers.
+        """
+        return {
+            name: SampledRows(_rows(name, values), self.when)
+            for name, values in flatten(self.values).items()
+        }
+
+
+def _rows(name: str, values: Any) -> np.ndarray:
+    try:
+        rows = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        rows = np.zeros(0)
+    if rows.ndim not in (1, 2) or not rows.size or not np.isfinite(rows).all():
+        raise ParameterError(
+            f"joint samples of '{name}' are {_short(values)}; M numbers are needed, or M rows of "
+            "one number per component"
+        )
+    return rows.reshape(len(rows), -1)
+
+
+def _short(values: Any) -> str:
+    text = repr(values)
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
+
 
 @dataclass(frozen=True)
 class Randomization:
@@ -70,17 +169,38 @@ class Randomization:
         params: Nested as in a configuration file (`{"mass": {"*": Randomized(...)}}`) or flat
             (`{"mass.upper_link": ...}`). `kind: {"*": ...}` means every target of a kind, each
             drawn independently.
+        joint: Parameters that are drawn together; they beat patterns.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
+    joint: JointSamples = field(default_factory=JointSamples)
 
     def __post_init__(self) -> None:
         """Check that every leaf is a rule.
 
         Raises:
-            ParameterError: It is no mapping, or a leaf is not a `Randomized`.
+            ParameterError: It is no mapping, a leaf is not a `Randomized`, or a parameter is drawn
+                both ways.
         """
-        _ = self.flat
+        if not isinstance(self.joint, JointSamples):
+            raise ParameterError(
+                f"joint is {self.joint!r}; JointSamples(values=...) are needed: parameter name to "
+                "M values"
+            )
+        if both := sorted(self.flat.keys() & self.joint.rules.keys()):
+            raise ParameterError(
+                f"'{both[0]}' is randomized on its own and in joint samples; leave one out"
+            )
+
+    def __bool__(self) -> bool:
+        """Return whether anything is drawn."""
+        return bool(self.params or self.joint.values)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Return pattern to what is drawn and when, in words."""
+        rules: dict[str, Rule] = {**self.flat, **self.joint.rules}
+        return {name: f"{rule}, {rule.when}" for name, rule in rules.items()}
 
     @property
     def flat(self) -> dict[str, Randomized]:
@@ -98,20 +218,29 @@ class Randomization:
                 )
         return flat
 
-    def resolve(self, specs: Mapping[str, ParamSpec]) -> dict[str, Randomized]:
+    def resolve(self, specs: Mapping[str, ParamSpec]) -> dict[str, Rule]:
         """Return parameter name to rule, patterns expanded; a full name beats a pattern.
 
         Args:
             specs: The robot's catalogue.
 
         Raises:
-            ParameterError: A pattern matches nothing.
+            ParameterError: A pattern matches nothing, or joint samples have another number of
+                components.
         """
-        rules: dict[str, Randomized] = {}
+        rules: dict[str, Rule] = {}
         ordered = sorted(self.flat.items(), key=lambda item: not item[0].endswith(".*"))
         for pattern, rule in ordered:
             for spec in select(specs, pattern):
                 rules[spec.name] = rule
+        for name, joint in self.joint.rules.items():
+            (spec,) = select(specs, name)
+            if joint.values.shape[1] != spec.size:
+                raise ParameterError(
+                    f"joint samples of '{name}' have {joint.values.shape[1]} components; "
+                    f"{spec.size} are needed"
+                )
+            rules[name] = joint
         return rules
 
 
@@ -186,6 +315,10 @@ class Sampler:
             )
             for name in names:
                 rule, base = self.rules[name], self.base[name]
+                if isinstance(rule, SampledRows):
+                    row = generator(*at, label=TOGETHER).integers(len(rule.values))
+                    self.values[name][world] = rule.values[row]
+                    continue
                 count = 1 if rule.mode == "scale" else base.size
                 drawn = rule.distribution.sample(generator(*at, label=name), count)
                 drawn = np.clip(drawn, *_ends(rule.distribution))
@@ -198,9 +331,7 @@ class Sampler:
 
     def reach(self, name: str) -> tuple[float, float]:
         """Return the least and the greatest value that a parameter can be drawn as."""
-        rule, base = self.rules[name], self.base[name]
-        ends = [_combine(rule.mode, base, np.array(end)) for end in _ends(rule.distribution)]
-        return float(np.min(ends)), float(np.max(ends))
+        return self.rules[name].reach(self.base[name])
 
     def _check_bounds(self, name: str) -> None:
         rule, spec = self.rules[name], self.specs[name]
@@ -214,7 +345,7 @@ class Sampler:
             raise ParameterError(
                 f"randomization of '{name}' reaches from {low:.6g} to {high:.6g} {spec.unit}, "
                 f"outside its hard bounds [{spec.low:.6g}, {spec.high:.6g}]; "
-                f"narrow {rule.distribution!r}"
+                f"narrow {rule}"
             )
 
 

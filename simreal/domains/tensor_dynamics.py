@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simreal.core.params import ParamSpec
 from simreal.core.seeding import Stream
-from simreal.domains.randomization import Sampler
+from simreal.domains.randomization import TOGETHER, SampledRows, Sampler
 from simreal.domains.tensor_random import CounterRandom, Quantile, numbered, quantile
 from simreal.domains.wiring import NAMES
 
@@ -54,9 +54,14 @@ class TensorDynamics:
         self.values: dict[str, Tensor] = {}
         for name, rule in sampler.rules.items():
             base = torch.tensor(sampler.base[name], dtype=torch.float32, device=device)
-            count = 1 if rule.mode == "scale" else base.numel()
-            self._base[name], self._labels[name] = base, numbered(name, count)
-            self._quantiles[name] = quantile(rule.distribution, device)
+            self._base[name] = base
+            if isinstance(rule, SampledRows):
+                self._labels[name] = (TOGETHER,)
+                self._quantiles[name] = _row_of(rule, device)
+            else:
+                count = 1 if rule.mode == "scale" else base.numel()
+                self._labels[name] = numbered(name, count)
+                self._quantiles[name] = quantile(rule.distribution, device)
             self.values[name] = base.repeat(num_worlds, 1)
         self.wired = {
             name: torch.full((num_worlds,), float(fixed[name]), device=device)  # type: ignore[arg-type]
@@ -106,3 +111,9 @@ class TensorDynamics:
             names += [name] if width == 1 else list(numbered(name, width))
             columns += list(value.unbind(dim=1))
         return names, columns
+
+
+def _row_of(rule: SampledRows, device: torch.device) -> Quantile:
+    """Return what takes uniform numbers (N, 1) to rows (N, k)."""
+    rows = torch.tensor(rule.values, dtype=torch.float32, device=device)
+    return lambda u: rows[(u[:, 0] * len(rows)).long()]

@@ -8,6 +8,8 @@ import numpy as np
 
 from simreal.core.params import flatten
 from simreal.domains.domain import Domain
+from simreal.domains.randomization import JointSamples
+from simreal.errors import ParameterError
 from simreal.identification.unknowns import COMMAND_DELAY, Column
 
 _NEAR = 0.02  # from a bound, in what was believed give or take
@@ -130,6 +132,9 @@ class Estimate:
             believed: What the fit began with.
             name: Its name.
             sample: Which of the samples is meant; the estimate itself if None.
+
+        Returns:
+            The domain; see `drawn` for one that has all samples.
         """
         values = dict(self.values)
         if sample is not None:
@@ -142,6 +147,28 @@ class Estimate:
             sensing=replace(believed.sensing, joint_pos_noise=float(np.mean(self.noise))),
             actuation=replace(believed.actuation, command_delay=float(delay)),
         )
+
+    @property
+    def num_samples(self) -> int:
+        """Return M."""
+        return len(next(iter(self.samples.values())))
+
+    def drawn(self, believed: Domain, name: str) -> Domain:
+        """Return the identified domain, with one of the samples in every episode.
+
+        Args:
+            believed: What the fit began with.
+            name: Its name.
+
+        Raises:
+            ParameterError: There are no samples, or the believed domain itself randomizes one of
+                the parameters that were identified.
+        """
+        if not self.num_samples:
+            raise ParameterError("no samples were drawn; set fit.samples to at least 1")
+        joint = JointSamples({key: values.tolist() for key, values in self.samples.items()})
+        randomization = replace(believed.randomization, joint=joint)
+        return replace(self.domain(believed, name), randomization=randomization)
 
     @property
     def agreeing(self) -> int:

@@ -71,7 +71,7 @@ class FitSettings:
     smooth_s: float = 0.03
     horizons_s: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
     starts: int = 3
-    samples: int = 8
+    samples: int = 64
     seed: int = 0
     max_worlds: int = 4096
     workers: int = 1

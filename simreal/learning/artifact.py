@@ -122,7 +122,7 @@ def save_policy(path: Path, trained: Trained) -> Path:
             env_steps=trained.env_steps,
             versions=_versions(),
             git_commit=trained.git_commit,
-            randomization=_randomized(trained.domain),
+            randomization=trained.domain.randomization.words,
             evaluation=trained.evaluation,
             parent=trained.parent,
         ),
@@ -369,20 +369,13 @@ def record_golden(robot: Robot, task: Task, domain: Domain, network: Network) ->
 
 
 def _latency(domain: Domain, robot: Robot) -> TrainedLatency:
-    fixed, specs = domain.fixed(robot), catalogue(robot)
+    fixed, rules = domain.fixed(robot), domain.randomization.resolve(catalogue(robot))
     spans: dict[str, tuple[float, float]] = {}
     for name in ("measurement_delay", "command_delay"):
         low = high = float(fixed[name])
-        rule = domain.randomization.flat.get(name)
-        if rule is not None:
-            ends = rule.distribution.support
-            low, high = {
-                "set": ends,
-                "add": (low + ends[0], high + ends[1]),
-                "scale": (low * ends[0], high * ends[1]) if low else (0.0, 0.0),
-            }[rule.mode]
-        # A distribution without bounds is drawn within the parameter's own.
-        spans[name] = (max(float(low), specs[name].low), min(float(high), specs[name].high))
+        if name in rules:
+            low, high = rules[name].reach(np.array([low]))
+        spans[name] = low, high
     return TrainedLatency(
         measurement_s=spans["measurement_delay"], command_s=spans["command_delay"]
     )
@@ -417,7 +410,7 @@ def record_again(path: Path, bundle: Bundle, robot: Robot, task: Task, domain: D
     manifest, data = with_golden(bundle.manifest, golden)
     manifest = replace(
         manifest,
-        provenance=replace(origin, randomization=_randomized(domain)),
+        provenance=replace(origin, randomization=domain.randomization.words),
         safety=replace(manifest.safety, stale_hold_steps=STALE_HOLD_STEPS),
     )
     return publish(path, manifest, {**read_members(bundle), manifest.golden.file: data})
@@ -433,14 +426,6 @@ def _signals(robot: Robot, task: Task) -> tuple[SignalEntry, ...]:
             for name, spec in others
         ),
     )
-
-
-def _randomized(domain: Domain) -> dict[str, str]:
-    """Return in words what each randomized parameter is drawn from."""
-    return {
-        name: f"{rule.mode} {rule.distribution!r}, {rule.when}"
-        for name, rule in domain.randomization.flat.items()
-    }
 
 
 def _versions() -> dict[str, str]:

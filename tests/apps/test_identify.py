@@ -7,12 +7,13 @@ import pytest
 
 from simreal import cli
 from simreal.config import compose
+from simreal.core.params import catalogue
 from simreal.domains import Domain
 from simreal_envs.robots import simple_pendulum
 from tests.identification.samples import simulated_log
 
 Refuse = Callable[..., str]
-QUICK = ("fit.starts=1", "fit.samples=2", "fit.stride_s=0.4")
+QUICK = ("fit.starts=1", "fit.samples=3", "num_targets=2", "fit.stride_s=0.4")
 ROBOT = ("robot=simple_pendulum", "log=simple_pendulum", "target=mujoco_ideal")
 
 
@@ -65,6 +66,22 @@ def test_logs_become_a_target(
         assert fixed["joint_friction.shoulder"] == pytest.approx(0.15, rel=0.1)
         assert fixed["armature.shoulder"] == 0.0  # what the belief fixed, and nobody identified
     assert (folder / "run.json").is_file()
+    drawn = compose("evaluate", [search, "task=pendulum", "target=measured_drawn"]).build(
+        "target", Domain
+    )
+    assert f"target=measured,{drawn.name} -m" in printed
+    rules = drawn.randomization.resolve(catalogue(simple_pendulum()))
+    assert rules["joint_friction.shoulder"].reach(np.zeros(1)) == pytest.approx(
+        (0.15, 0.15), rel=0.1
+    )
+    assert len(drawn.randomization.joint.rules["command_delay"].values) == 3
+    assert not (folder / "conf" / "target" / "measured_3.yaml").exists()
+
+
+def test_without_samples_there_is_no_target_that_draws(tmp_path: Path, logs: list[Path]) -> None:
+    folder = tmp_path / "x"
+    assert cli.main(identify(folder, logs, "unknowns=friction", "fit.samples=0")) == 0
+    assert [path.name for path in (folder / "conf" / "target").iterdir()] == ["identified.yaml"]
 
 
 def test_what_ends_at_the_edge_is_said(
@@ -84,6 +101,7 @@ def test_what_ends_at_the_edge_is_said(
         (["log.joint_pos={shoulder: angle}"], "no column 'angle'"),
         (["fit.window_s=100"], "no stretch of 100 s without a gap"),
         (["fit.step=0.1"], "fit.step"),
+        (["num_targets=-1"], "num_targets: got -1; at least 0"),
         (["held_out=[a.csv,a.csv]"], "held_out: got 'a.csv' twice"),
     ],
 )

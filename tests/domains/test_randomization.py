@@ -2,12 +2,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from simreal.core.distributions import Beta, Fixed, LogUniform, Normal, TruncatedNormal, Uniform
 from simreal.core.params import catalogue
 from simreal.core.seeding import Stream
-from simreal.domains import Domain, Randomization, Randomized, SimVecEnv
+from simreal.domains import Domain, JointSamples, Randomization, Randomized, SimVecEnv
 from simreal.domains.randomization import Sampler
 from simreal.errors import ParameterError, UnknownNameError
 from simreal_envs.robots import double_pendulum
@@ -234,3 +236,108 @@ def test_draws_reach_a_real_simulator() -> None:
             assert np.unique(values).size == 4
     finally:
         env.close()
+
+
+# -- joint samples ---------------------------------------------------------------------------------
+
+ROWS = {
+    "mass.upper_link": [0.5, 0.6, 0.7, 0.8],
+    "com.upper_link": [[0.0, 0.0, -0.1 * i] for i in range(1, 5)],
+    "command_delay": [0.001, 0.002, 0.003, 0.004],
+}
+
+
+def joint_sampler(worlds: int = 200, **more: Any) -> Sampler:
+    return Sampler(Randomization(joint=JointSamples(ROWS), **more), SPECS, {}, worlds, seed=0)
+
+
+def test_joint_samples_are_drawn_as_whole_sets() -> None:
+    drawn = draw(joint_sampler(), *ROWS)
+    taken = np.searchsorted(ROWS["mass.upper_link"], drawn["mass.upper_link"][:, 0])
+    assert set(taken.tolist()) == {0, 1, 2, 3}
+    for name, rows in ROWS.items():
+        expected = np.array(rows)[taken].reshape(len(taken), -1)
+        np.testing.assert_array_equal(drawn[name], expected)
+
+
+@given(st.integers(2, 9), st.integers(0, 50), st.integers(0, 2**32))
+def test_a_set_depends_on_world_and_episode_alone(count: int, episode: int, seed: int) -> None:
+    rows = {"mass.upper_link": np.linspace(0.5, 0.8, count).tolist()}
+    more = {"gravity": np.linspace(9.0, 10.0, count).tolist()}
+    alone, both = (
+        Sampler(Randomization(joint=JointSamples(v)), SPECS, {}, 4, seed)
+        for v in (rows, rows | more)
+    )
+    expected = draw(alone, "mass.upper_link", episode=episode)["mass.upper_link"]
+    drawn = draw(both, "mass.upper_link", "gravity", episode=episode)
+    np.testing.assert_array_equal(drawn["mass.upper_link"], expected)
+    assert np.isin(expected, rows["mass.upper_link"]).all()
+
+
+def test_joint_samples_beat_a_pattern_and_reach_from_the_least_to_the_greatest() -> None:
+    made = joint_sampler(params={"mass": {"*": scale()}})
+    assert made.reach("mass.upper_link") == (0.5, 0.8)
+    assert made.reach("command_delay") == (0.001, 0.004)
+    assert made.rules["mass.lower_link"] == scale()
+    assert made.names("reset") == ("mass.upper_link", "mass.lower_link", *list(ROWS)[1:])
+
+
+def test_joint_samples_say_what_they_are() -> None:
+    randomization = Randomization({"gravity": scale()}, JointSamples(ROWS, when="startup"))
+    assert randomization
+    assert randomization.words["command_delay"] == "one of 4 joint samples, startup"
+    assert randomization.words["gravity"] == "scale Uniform(low=0.9, high=1.1), reset"
+    assert not Randomization()
+
+
+@pytest.mark.parametrize(
+    ("values", "when", "words"),
+    [
+        (
+            {"mass.upper_link": [1.0], "gravity": [9.0, 9.8]},
+            "reset",
+            "1 of 'mass.upper_link', 2 of",
+        ),
+        ({"mass.upper_link": []}, "reset", r"are \[\]; M numbers are needed"),
+        ({"mass.upper_link": ["heavy"]}, "reset", "'heavy'"),
+        ({"mass.upper_link": [float("nan")]}, "reset", "nan"),
+        ({"mass.upper_link": 1.0}, "reset", "are 1.0; M numbers"),
+        ({"com.upper_link": [[0.0, 0.0, 0.0], [0.0, 0.0]]}, "reset", "M rows of one number"),
+        ({"mass.upper_link": [1.0]}, "step", "startup"),
+    ],
+)
+def test_joint_samples_that_are_none_are_refused(values: Any, when: Any, words: str) -> None:
+    with pytest.raises(ParameterError if when == "reset" else UnknownNameError, match=words):
+        JointSamples(values, when=when)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"com.upper_link": [0.1, 0.2]}, "have 1 components; 3 are needed"),
+        ({"mass.upper_link": [-1.0]}, "outside its hard bounds"),
+        ({"mass.no_link": [1.0]}, "no_link"),
+    ],
+)
+def test_joint_samples_that_do_not_fit_are_refused(values: Any, words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        Sampler(Randomization(joint=JointSamples(values)), SPECS, {}, 1, seed=0)
+
+
+def test_a_parameter_is_drawn_one_way() -> None:
+    with pytest.raises(ParameterError, match="on its own and in joint samples; leave one out"):
+        Randomization({"mass.upper_link": scale()}, JointSamples(ROWS))
+    with pytest.raises(ParameterError, match="joint is 3"):
+        Randomization(joint=3)  # type: ignore[arg-type]
+
+
+def test_worlds_have_the_sets_they_drew() -> None:
+    domain = Domain(
+        name="joint", engine="mujoco", randomization=Randomization(joint=JointSamples(ROWS))
+    )
+    env = SimVecEnv(double_pendulum(), Pendubot(), domain, 8, seed=1)
+    env.reset()
+    drawn = {name: values.copy() for name, values in env.params.items()}
+    for name, rows in ROWS.items():
+        assert np.isin(drawn[name], np.array(rows)).all()
+    env.close()

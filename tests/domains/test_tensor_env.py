@@ -10,6 +10,7 @@ from simreal.core.distributions import Uniform
 from simreal.domains import (
     Actuation,
     Domain,
+    JointSamples,
     Randomization,
     Randomized,
     Sensing,
@@ -261,6 +262,25 @@ def test_a_world_that_diverges_begins_anew_and_says_so(make: Make) -> None:
     (episode,) = env.drain()
     assert (episode.world, episode.reason) == (1, "diverged")
     assert not env.step(tensor(actions(1, 2))).terminated.any()
+
+
+def test_joint_samples_are_drawn_as_whole_sets(make: Make) -> None:
+    rows = {
+        "mass.upper_link": [0.5, 0.6, 0.7],
+        "com.upper_link": [[0.0, 0.0, -0.1], [0.0, 0.0, -0.2], [0.0, 0.0, -0.3]],
+        "command_delay": [0.001, 0.002, 0.003],
+    }
+    env = make(60, Short(), randomization=Randomization(joint=JointSamples(rows)), training=True)
+    env.reset()
+    before = env.params["mass.upper_link"].clone()
+    for step in range(9):
+        env.step(tensor(actions(step, 60)))
+    taken = torch.bucketize(env.params["mass.upper_link"][:, 0], torch.tensor([0.55, 0.65]))
+    assert sorted(set(taken.tolist())) == [0, 1, 2]
+    for name, values in rows.items():
+        table = torch.tensor(values).reshape(3, -1)
+        torch.testing.assert_close(env.params[name], table[taken])
+    assert not torch.equal(before, env.params["mass.upper_link"])
 
 
 def test_an_action_that_is_no_number_is_reported(make: Make) -> None:

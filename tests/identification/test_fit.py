@@ -1,5 +1,6 @@
 """Parameters of simulated robots are found again, with an uncertainty that is true."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,28 @@ def test_samples_lie_around_the_estimate(
     pendulum: tuple[Robot, dict[str, float], Estimate],
 ) -> None:
     estimate = pendulum[2]
-    assert estimate.samples["mass.rod"].shape == (8,)
-    assert estimate.samples["com.rod"].shape == (8, 3)
+    assert estimate.samples["mass.rod"].shape == (64,)
+    assert estimate.samples["com.rod"].shape == (64, 3)
     mean, std = found(estimate)["joint_friction.shoulder"]
     drawn = estimate.samples["joint_friction.shoulder"]
     assert (abs(drawn - mean) < 5.0 * std).all()
     assert np.ptp(drawn) > 0.5 * std
+
+
+def test_samples_are_a_domain_that_draws_them(
+    pendulum: tuple[Robot, dict[str, float], Estimate],
+) -> None:
+    robot, _, estimate = pendulum
+    believed = Domain(name="believed", engine="mujoco")
+    domain = estimate.drawn(believed, "drawn")
+    assert domain.dynamics == estimate.domain(believed, "drawn").dynamics
+    rules = domain.randomization.resolve(catalogue(robot))
+    assert rules.keys() == estimate.samples.keys()
+    for name, values in estimate.samples.items():
+        assert rules[name].reach(np.zeros(1)) == (values.min(), values.max())
+    none = replace(estimate, samples={n: v[:0] for n, v in estimate.samples.items()})
+    with pytest.raises(ParameterError, match=r"fit\.samples"):
+        none.drawn(believed, "drawn")
 
 
 def test_what_was_identified_is_a_domain(

@@ -12,7 +12,7 @@ from simreal.core.distributions import Normal, Uniform
 from simreal.deploy import Evaluation, NumpyPolicy, check_bundle, load_bundle, replay
 from simreal.deploy.c_policy import CPolicy
 from simreal.deploy.onnx_policy import OnnxPolicy
-from simreal.domains import Actuation, Randomization, SimVecEnv
+from simreal.domains import Actuation, JointSamples, Randomization, SimVecEnv
 from simreal.domains.randomization import Randomized
 from simreal.errors import BundleError, SignalError
 from simreal.learning.actor_critic import Acting
@@ -220,16 +220,22 @@ def test_the_bundle_states_the_delays_of_the_training(
     assert latency.measurement_s == pytest.approx((0.004, 0.004))
 
 
-def test_a_delay_without_bounds_is_stated_within_those_of_the_parameter(
-    trained: Build, tmp_path: Path
+@pytest.mark.parametrize(
+    ("randomization", "span"),
+    [
+        (Randomization({"command_delay": Randomized(distribution=Normal(0.01, 0.001))}), (4, 16)),
+        (Randomization(joint=JointSamples({"command_delay": [0.011, 0.002, 0.003]})), (2, 11)),
+    ],
+)
+def test_a_delay_is_stated_as_far_as_it_is_drawn(
+    trained: Build, tmp_path: Path, randomization: Randomization, span: tuple[float, float]
 ) -> None:
     _, description = trained()
-    rule = Randomized(distribution=Normal(0.01, 0.001))
-    domain = replace(description.domain, randomization=Randomization({"command_delay": rule}))
+    domain = replace(description.domain, randomization=randomization)
     path = save_policy(tmp_path / "toy.policy", replace(description, domain=domain))
-    low, high = load_bundle(path).manifest.timing.trained_latency.command_s
-    assert low == 0.0
-    assert 0.01 < high < 10.0
+    manifest = load_bundle(path).manifest
+    assert manifest.timing.trained_latency.command_s == pytest.approx([1e-3 * end for end in span])
+    assert "reset" in manifest.provenance.randomization["command_delay"]
 
 
 def test_a_bundle_lists_the_signals_that_its_task_derives(tmp_path: Path) -> None:
