@@ -59,13 +59,15 @@ class Verb:
     module: str
     summary: str
     examples: tuple[str, str, str]
-    usage: str = "[group=option] [key=value] [-m] [--cfg job]"
+    usage: str = "[group=option] [key=value] [--cfg job]"
 
     def load(self) -> Callable[[list[str]], int]:
         """Import the function that runs the verb."""
         main: Callable[[list[str]], int] = importlib.import_module(self.module).main
         return main
 
+
+_SWEEPS = "[group=option] [key=value] [-m] [--cfg job]"
 
 VERBS: dict[str, Verb] = {
     "demo": Verb(
@@ -77,11 +79,13 @@ VERBS: dict[str, Verb] = {
         "simreal.apps.train",
         "Train a policy in its source domain.",
         ("train task=pendubot", "train task=pendubot seed=0,1,2 -m", "train resume=outputs/RUN"),
+        _SWEEPS,
     ),
     "transfer": Verb(
         "simreal.apps.transfer",
         "Transfer a policy from its source domain to a target domain.",
         ("transfer transfer=fine_tune", "transfer transfer=frozen_extractor seed=1", "list pair"),
+        _SWEEPS,
     ),
     "evaluate": Verb(
         "simreal.apps.evaluate",
@@ -89,8 +93,9 @@ VERBS: dict[str, Verb] = {
         (
             "evaluate policy=outputs/RUN/policy",
             "evaluate policy=outputs/RUN/policy seed=3",
-            "list target",
+            "evaluate target=mujoco_ideal,mujoco_real -m",
         ),
+        _SWEEPS,
     ),
     "identify": Verb(
         "simreal.apps.identify",

@@ -1,5 +1,6 @@
 """`simreal evaluate`: policies by domains, with common random numbers and confidence intervals."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from simreal.apps.output import CONSOLE, run_folder, save_config, say
 from simreal.apps.policies import baseline, find_policy, load_for
-from simreal.config import Composed, compose
+from simreal.config import Composed, jobs
 from simreal.core.robot import Robot
 from simreal.core.task import Task
 from simreal.domains import Domain
@@ -19,6 +20,8 @@ from simreal.evaluation.matrix import EvaluationResult, MatrixCell
 from simreal.evaluation.measure import TEST_SEED, check_episodes, measure
 from simreal.evaluation.provenance import collect_provenance
 from simreal.evaluation.report import ReportData, write_report
+
+_MOST_COLUMNS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +51,20 @@ def main(args: list[str]) -> int:
     Returns:
         The exit code.
     """
-    composed = compose("evaluate", args)
+    sweep = jobs("evaluate", args)
+    composed = sweep[0]
     settings = composed.settings(EvaluateSettings)
     robot: Robot = composed.build("robot", Robot)
     task: Task = composed.build("task", Task)
-    domains = _domains(composed)
+    domains = _domains(sweep)
     check_episodes(settings.num_episodes)
     wanted = settings.policy if isinstance(settings.policy, list) else [settings.policy]
     acts = _acts(wanted, robot, task)
     folder = run_folder(settings.output, f"{task.name}-evaluate", settings.seed)
-    save_config(folder, composed)
+    for i, job in enumerate(sweep):
+        place = folder if len(sweep) == 1 else folder / f"job_{i + 1}"
+        place.mkdir(exist_ok=True)
+        save_config(place, job)
     records: list[EpisodeRecord] = []
     for name, (act, trained_seed) in acts.items():
         for domain in domains:
@@ -88,18 +95,29 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _domains(composed: Composed) -> list[Domain]:
-    """Return the source and the target domain; one of them where they are the same."""
-    source: Domain = composed.build("source", Domain)
-    target: Domain = composed.build("target", Domain)
-    if source == target:
-        return [source]
-    if source.name == target.name:
-        raise ConfigError(
-            f"source, target: both are named '{source.name}' and differ; set source.name or "
-            "target.name"
-        )
-    return [source, target]
+def _domains(sweep: Sequence[Composed]) -> list[Domain]:
+    """Return the source and the target domains of all jobs, each once."""
+    found: dict[str, Domain] = {}
+    for job in sweep:
+        _check_same(sweep[0], job)
+        for role in ("source", "target"):
+            domain: Domain = job.build(role, Domain)
+            if found.setdefault(domain.name, domain) != domain:
+                raise ConfigError(
+                    f"{role}: two domains are named '{domain.name}' and differ; set source.name or "
+                    "target.name"
+                )
+    return list(found.values())
+
+
+def _check_same(one: Composed, other: Composed) -> None:
+    for key, value in one.values.items():
+        if key not in ("source", "target") and other.values[key] != value:
+            hint = "policy=[a,b] measures several" if key == "policy" else "run one after another"
+            raise ConfigError(
+                f"{key}: got several values; a sweep of evaluate goes over source= and target= "
+                f"alone: {hint}"
+            )
 
 
 def _acts(wanted: Sequence[str | None], robot: Robot, task: Task) -> dict[str, tuple[Act, int]]:
@@ -134,17 +152,25 @@ def load_act(name: str | None, robot: Robot, task: Task) -> tuple[str, tuple[Act
 
 
 def _print(result: EvaluationResult, domains: list[str]) -> None:
+    """Print the matrix, or, where that would be too wide for a terminal, its cells as lines."""
     table = Table(box=None, pad_edge=False)
     table.add_column("policy")
-    for domain in domains:
-        table.add_column(f"{domain}: success", justify="right")
-        table.add_column("return", justify="right")
-    for policy in result.policies:
-        row = [policy]
+    if len(domains) > _MOST_COLUMNS:
+        table.add_column("domain")
+        for title in ("success", "return"):
+            table.add_column(title, justify="right")
+    else:
         for domain in domains:
-            cell = result.cell(policy, domain)
-            row += [success_text(cell), f"{cell.returns.estimate:.1f}"]
-        table.add_row(*row)
+            table.add_column(f"{domain}: success", justify="right")
+            table.add_column("return", justify="right")
+    for policy in result.policies:
+        cells = [result.cell(policy, domain) for domain in domains]
+        texts = [(success_text(cell), f"{cell.returns.estimate:.1f}") for cell in cells]
+        if len(domains) > _MOST_COLUMNS:
+            for domain, text in zip(domains, texts, strict=True):
+                table.add_row(policy, domain, *text)
+        else:
+            table.add_row(policy, *itertools.chain(*texts))
     CONSOLE.print(table)
 
 

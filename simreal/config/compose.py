@@ -149,8 +149,7 @@ def jobs(primary: str, arguments: Sequence[str], catalog: Catalog | None = None)
     Raises:
         ConfigError: As `compose`.
     """
-    flags = ("-m", "--multirun")
-    lines = [line for line in arguments if line not in flags]
+    lines = [line for line in arguments if line not in overrides.SWEEP_FLAGS]
     if len(lines) == len(arguments):
         return [compose(primary, lines, catalog)]
     catalog, lines = _catalog_of(lines, catalog)

@@ -20,7 +20,9 @@ from simreal.config.targets import names, parameters, resolve
 from simreal.errors import ConfigError, nearest
 from simreal.paths import display
 
-_FLAGS = ("-m", "--multirun", "--help", "--cfg")
+SWEEP_FLAGS = ("-m", "--multirun")
+"""What makes a command line with sweeps (`seed=0,1,2`) one of several jobs."""
+_FLAGS = (*SWEEP_FLAGS, "--help", "--cfg")
 
 
 def parse(lines: Sequence[str], primary: str, catalog: Catalog) -> list[Override]:
@@ -39,7 +41,12 @@ def parse(lines: Sequence[str], primary: str, catalog: Catalog) -> list[Override
     parsed = []
     for line in lines:
         where = f"command line ({_primary_file(primary, catalog)})"
-        if line.startswith("--") or line == "-m":
+        if line in SWEEP_FLAGS:
+            raise ConfigError(
+                f"{where}: 'simreal {primary}' runs one job and knows no '{line}'; sweeps are for "
+                "train, transfer and evaluate"
+            )
+        if line.startswith("-"):
             raise ConfigError(
                 f"{where}: unknown flag '{line}'. Allowed: {', '.join(_FLAGS)}."
                 f"{nearest(line, _FLAGS)}"

@@ -39,7 +39,39 @@ def test_one_domain_is_measured_once(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_two_domains_with_one_name_are_refused(refuse: Refuse, tmp_path: Path) -> None:
     more = ("policy=zero", "target=mujoco_ideal", "target.actuation.command_delay=0.01")
-    assert "both are named 'mujoco_ideal'" in refuse(*evaluate(tmp_path / "x", *more))
+    assert "two domains are named 'mujoco_ideal'" in refuse(*evaluate(tmp_path / "x", *more))
+
+
+def test_a_sweep_over_targets_is_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = "target=mujoco_ideal,mujoco_real,pybullet_real"
+    folder = tmp_path / "x"
+    assert cli.main(evaluate(folder, "policy=zero", targets, "-m")) == 0
+    content = json.loads((folder / "evaluation.json").read_text())
+    measured = ["mujoco_ideal", "mujoco_real", "pybullet_real"]
+    assert list(dict.fromkeys(content["episodes"]["domain"])) == measured
+    printed = capsys.readouterr().out
+    assert [printed.count(name) for name in measured] == [1, 1, 1]
+    for i, name in enumerate(measured):
+        assert f"target={name}" in (folder / f"job_{i + 1}" / "run.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        (["seed=0,1", "-m"], "seed: got several values; a sweep of evaluate goes over source="),
+        (["policy=zero,random", "-m"], "policy=[a,b] measures several"),
+        (["target=mujoco_ideal,nowhere", "-m"], "nowhere"),
+        (["target=mujoco_ideal,mujoco_real"], "-m"),
+    ],
+)
+def test_a_sweep_over_something_else_is_refused(
+    refuse: Refuse, tmp_path: Path, sweep: list[str], words: str
+) -> None:
+    line = refuse(*evaluate(tmp_path / "x", "policy=zero", *sweep))
+    assert words in line
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_same_policy_twice_is_refused(
