@@ -36,6 +36,7 @@ from simreal.identification import (
 )
 
 EPISODES = 200
+MODELS = ("unmoved", "believed", "identified", "zeroed")
 NUM_SAMPLES = 8  # of the robots drawn from what the logs leave open, each on its own
 
 
@@ -72,15 +73,13 @@ def main() -> int:
         "horizons_s": list(held_out[0].horizons_s),
         "joints": [joint.name for joint in robot.movable],
         "unknowns": estimate.rows(),
+        "zeros": {error.log: error.zeros.tolist() for error in estimate.errors},
         "rms_of_held_out": {
             model: np.sqrt(np.mean([getattr(e, model) ** 2 for e in held_out], axis=0)).tolist()
-            for model in ("unmoved", "believed", "identified")
+            for model in MODELS
         },
         "per_log": {
-            error.log: {
-                model: getattr(error, model).tolist()
-                for model in ("unmoved", "believed", "identified")
-            }
+            error.log: {model: getattr(error, model).tolist() for model in MODELS}
             for error in held_out
         },
         "success": success(options.policies, estimate, robot, target),
@@ -104,7 +103,7 @@ def success(
     task: Task = compose("evaluate").build("task", Task)
     domains = [target, estimate.domain(target, "identified")]
     domains += [estimate.domain(target, f"identified_{i + 1}", i) for i in range(NUM_SAMPLES)]
-    domains.append(estimate.drawn(target, "identified_drawn"))
+    domains.append(estimate.drawn(robot, target, "identified_drawn"))
     found: dict[str, dict[str, float]] = {}
     for name in policies:
         label, (act, seed) = load_act(name, robot, task)

@@ -36,6 +36,7 @@ from simreal.identification.unknowns import COMMAND_DELAY
 
 _DIGITS, _ZERO = 6, 1e-12
 _DEFAULT_ROBOT = "double_pendulum"
+_ZEROED = "own zeros"
 _UNSEEN = 0.1  # share of the doubt that logs must remove to count as having shown something
 
 
@@ -99,7 +100,7 @@ def main(args: list[str]) -> int:
     seconds = sum(float(log.time_s[-1] - log.time_s[0]) for log in logs)
     say(f"{len(logs)} logs of {seconds:.0f} s in all, {len(held_out)} held out; this takes minutes")
     estimate = identify(robot, target, unknowns, logs, held_out, settings.fit)
-    _write(folder, composed, settings, estimate)
+    _write(folder, composed, settings, robot, estimate)
     write_atomic(folder / "prediction.png", to_png(_figure(estimate, robot)))
     _print(estimate, [joint.name for joint in robot.movable])
     conf = folder / "conf"
@@ -134,7 +135,11 @@ def _logs(
 
 
 def _write(
-    folder: Path, composed: Composed, settings: IdentifySettings, estimate: Estimate
+    folder: Path,
+    composed: Composed,
+    settings: IdentifySettings,
+    robot: Robot,
+    estimate: Estimate,
 ) -> None:
     """Write the numbers, and target domains that can be chosen."""
     write_atomic(
@@ -149,7 +154,7 @@ def _write(
     _write_target(targets, name, f"# {name}: {head}", given, estimate.values, estimate.noise)
     if estimate.num_samples:
         title = f"# {name}, in every episode another of {estimate.num_samples} drawn from what the "
-        joint = _joint(given, estimate)
+        joint = _joint(given, estimate.joint(robot))
         title = f"{title}logs leave open: {head}"
         _write_target(targets, f"{name}_drawn", title, joint, estimate.values, estimate.noise)
     for i in range(min(settings.num_targets, estimate.num_samples)):
@@ -181,12 +186,12 @@ def _write_target(
     write_atomic(folder / f"{name}.yaml", text.encode())
 
 
-def _joint(given: Mapping[str, Any], estimate: Estimate) -> dict[str, Any]:
+def _joint(given: Mapping[str, Any], samples: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return a target that draws, in every episode, one of the samples."""
     joint = {
         "_target_": "simreal.domains.JointSamples",
         "when": "reset",
-        "values": {key: [_plain(v) for v in rows] for key, rows in estimate.samples.items()},
+        "values": {key: [_plain(v) for v in rows] for key, rows in samples.items()},
     }
     own = given.get("randomization") or {"_target_": "simreal.domains.Randomization"}
     return {**given, "randomization": {**own, "joint": joint}}
@@ -206,8 +211,10 @@ def _content(estimate: Estimate) -> dict[str, Any]:
                 "log": error.log,
                 "held_out": error.held_out,
                 "horizons_s": list(error.horizons_s),
+                "zeros": error.zeros.tolist(),
                 "believed": error.believed.tolist(),
                 "identified": error.identified.tolist(),
+                "zeroed": error.zeroed.tolist(),
                 "unmoved": error.unmoved.tolist(),
             }
             for error in estimate.errors
@@ -220,6 +227,14 @@ def _print(estimate: Estimate, joints: Sequence[str]) -> None:
     """Print what was found, and how well it predicts."""
     CONSOLE.print(_values_table(estimate))
     CONSOLE.print(_errors_table(estimate, joints))
+    if estimate.offset_std.any():
+        sizes = ", ".join(
+            f"{joint} {size:.2g}" for joint, size in zip(joints, estimate.offset_std, strict=True)
+        )
+        say(
+            f"zeros of the encoders differ from log to log by {sizes} [rad or m]; with its own "
+            f"zeros a log is predicted as in the lines '{_ZEROED}'"
+        )
     if estimate.at_bounds:
         say(
             f"at the edge of what may be: {', '.join(estimate.at_bounds)}; there is none of it, or "
@@ -236,6 +251,8 @@ def _figure(estimate: Estimate, robot: Robot) -> Figure:
     trace = estimate.trace
     panels = [f"{j.name} [{'m' if j.kind == 'prismatic' else 'rad'}]" for j in robot.movable]
     predicted = {"believed": trace.believed, "identified": trace.identified}
+    if estimate.offset_std.any():
+        predicted = {"believed": trace.believed, f"identified, {_ZEROED}": trace.zeroed}
     seen = "held out" if trace.held_out else "fitted to"
     ahead = trace.time_s[0, -1] - trace.time_s[0, 0]
     title = f"{trace.log} ({seen}), predicted {ahead:.1f} s ahead"
@@ -278,13 +295,16 @@ def _errors_table(estimate: Estimate, joints: Sequence[str]) -> Table:
     table.add_column("model")
     for horizon in horizons:
         table.add_column(f"{horizon:g} s", justify="right", no_wrap=True)
+    zeroed = ("zeroed",) if estimate.offset_std.any() else ()
+    models = ("unmoved", "believed", "identified", *zeroed)
     for held, label in ((False, "fitted"), (True, "held out")):
         errors = [error for error in estimate.errors if error.held_out == held]
         for j, joint in enumerate(joints if errors else ()):
-            for model in ("unmoved", "believed", "identified"):
+            for model in models:
                 parts = [getattr(error, model)[:, j] ** 2 for error in errors]
                 size = np.sqrt(np.mean(parts, axis=0))
-                table.add_row(label, joint, model, *(f"{value:.4f}" for value in size))
+                name = _ZEROED if model == "zeroed" else model
+                table.add_row(label, joint, name, *(f"{value:.4f}" for value in size))
     return table
 
 

@@ -17,6 +17,8 @@ from simreal.core.robot import Actuator, Joint, Link, Robot
 from simreal.errors import ParameterError, nearest
 
 Owner = Literal["engine", "actuation", "sensing"]
+ENCODER_OFFSET = "encoder_offset"
+"""Kind of the offset of one joint's encoder; `joint_pos_bias` adds to all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,10 @@ def catalogue(robot: Robot) -> dict[str, ParamSpec]:
             for joint in robot.movable
         ]
     specs += _actuator_specs(robot)
+    for joint in robot.movable:
+        unit = "m" if joint.kind == "prismatic" else "rad"
+        name, meaning = f"{ENCODER_OFFSET}.{joint.name}", "what the encoder reads at 0"
+        specs.append(ParamSpec(name, unit, (0.0,), -10.0, 10.0, "sensing", meaning))
     for name, length in link_lengths(robot).items():
         specs.append(
             _spec(f"link_length.{name}", "m", (length,), 1e-4, 100.0, "distance to the next joint")

@@ -63,7 +63,8 @@ class Sensors:
         """Set the sensor parameters of every world.
 
         Args:
-            values: Parameter name to (N,), the names of `Sensing`.
+            values: Parameter name to (N,), the names of `Sensing`; `joint_pos_bias` may have one
+                number per joint, (N, J).
         """
         ticks = np.rint(values["measurement_delay"] / self.tick_s).astype(np.intp)
         self.sample_tick = self.ticks - ticks % self.ticks if ticks.any() else None
@@ -137,4 +138,4 @@ class Sensors:
 
 
 def _column(values: np.ndarray) -> np.ndarray | None:
-    return values[:, None].copy() if values.any() else None
+    return values.reshape(len(values), -1).copy() if values.any() else None

@@ -7,6 +7,7 @@ depend on which others are randomized.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from simreal.core.params import ParamSpec
 from simreal.core.seeding import Stream
 from simreal.domains.randomization import TOGETHER, SampledRows, Sampler
 from simreal.domains.tensor_random import CounterRandom, Quantile, numbered, quantile
-from simreal.domains.wiring import NAMES
+from simreal.domains.wiring import wired_names
 
 
 class TensorDynamics:
@@ -63,11 +64,12 @@ class TensorDynamics:
                 self._labels[name] = numbered(name, count)
                 self._quantiles[name] = quantile(rule.distribution, device)
             self.values[name] = base.repeat(num_worlds, 1)
+        names = wired_names(specs)
+        wired = {name: _number(fixed.get(name, specs[name].nominal)) for name in names}
         self.wired = {
-            name: torch.full((num_worlds,), float(fixed[name]), device=device)  # type: ignore[arg-type]
-            for name in NAMES
+            name: torch.full((num_worlds,), value, device=device) for name, value in wired.items()
         }
-        self.active = frozenset(n for n in NAMES if n in sampler.rules or fixed[n] != 0)
+        self.active = frozenset(n for n, v in wired.items() if n in sampler.rules or v != 0)
         """Parameters of sensors and command line that any world may have different from 0."""
 
     def draw(
@@ -117,3 +119,7 @@ def _row_of(rule: SampledRows, device: torch.device) -> Quantile:
     """Return what takes uniform numbers (N, 1) to rows (N, k)."""
     rows = torch.tensor(rule.values, dtype=torch.float32, device=device)
     return lambda u: rows[(u[:, 0] * len(rows)).long()]
+
+
+def _number(value: float | tuple[float, ...]) -> float:
+    return float(np.reshape(value, -1)[0])

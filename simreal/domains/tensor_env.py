@@ -36,7 +36,7 @@ from simreal.domains.tensor_namespace import TorchNamespace
 from simreal.domains.tensor_parts import TensorLine, TensorObservation, TensorSensors
 from simreal.domains.tensor_random import CounterRandom, numbered
 from simreal.domains.vec_env import signal_names
-from simreal.domains.wiring import Wiring
+from simreal.domains.wiring import Wiring, offset_names
 from simreal.engines import EngineSpec, make_engine
 from simreal.errors import CheckpointError, ConfigError, EngineError
 
@@ -241,6 +241,7 @@ class TensorVecEnv:
             depth=len(plan.sensors.ring),
             ticks=task.ticks,
             tick_s=task.tick_s,
+            offsets=offset_names(self.robot),
         )
         self._configure()
 

@@ -122,6 +122,7 @@ class TensorSensors:
         depth: int,
         ticks: int,
         tick_s: float,
+        offsets: Sequence[str] = (),
     ) -> None:
         """Allocate buffers.
 
@@ -133,8 +134,10 @@ class TensorSensors:
             depth: Samples kept, R.
             ticks: Ticks of one control step, K.
             tick_s: Length of a tick [s].
+            offsets: The parameter that is the encoder's offset of each joint (J).
         """
         self._random, self._active = random, active
+        self._offsets = tuple(offsets) if active.intersection(offsets) else ()
         self._joints, self._ticks, self._tick_s = num_joints, ticks, tick_s
         self.measured = layout.clone()
         self.ring = layout.repeat(depth, 1, 1)
@@ -208,6 +211,8 @@ class TensorSensors:
         pos, vel, rest = state[:, :joints], state[:, joints : 2 * joints], state[:, 2 * joints :]
         if "joint_pos_bias" in active:
             pos = pos + values["joint_pos_bias"][:, None]
+        if self._offsets:
+            pos = pos + torch.stack([values[name] for name in self._offsets], dim=1)
         if self._noisy:
             noise = self._random.normal(Stream.SENSING, episode, step, self._labels)
             pos = pos + values["joint_pos_noise"][:, None] * noise[:, :joints]

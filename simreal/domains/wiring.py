@@ -9,17 +9,28 @@ from typing import Any
 import numpy as np
 
 from simreal.core.action import ActionMap
+from simreal.core.params import ENCODER_OFFSET, ParamSpec
 from simreal.core.robot import Robot
 from simreal.core.state import State
 from simreal.core.task import Task
 from simreal.domains.actuators import CommandLine
-from simreal.domains.domain import Actuation, Sensing
 from simreal.domains.randomization import Sampler
 from simreal.domains.sensors import Sensors
 from simreal.errors import ParameterError
 
-NAMES = (*Sensing.__dataclass_fields__, *Actuation.__dataclass_fields__)
-"""Parameters that sensors and command line have, not the engine."""
+
+def wired_names(specs: Mapping[str, ParamSpec]) -> tuple[str, ...]:
+    """Return the parameters that sensors and command line have, not the engine.
+
+    Args:
+        specs: The robot's catalogue.
+    """
+    return tuple(name for name, spec in specs.items() if spec.owner != "engine")
+
+
+def offset_names(robot: Robot) -> tuple[str, ...]:
+    """Return the parameter that is the encoder's offset of each joint (J)."""
+    return tuple(f"{ENCODER_OFFSET}.{joint.name}" for joint in robot.movable)
 
 
 class Wiring:
@@ -53,12 +64,15 @@ class Wiring:
         Raises:
             ParameterError: Torque noise is asked for where commands are positions.
         """
-        num_worlds = layout.num_worlds
+        num_worlds, names = layout.num_worlds, wired_names(sampler.specs)
+        fixed = {name: fixed.get(name, sampler.specs[name].nominal[0]) for name in names}
         self.values: dict[str, np.ndarray] = {
-            name: np.full(num_worlds, float(fixed[name])) for name in NAMES
+            name: np.full(num_worlds, float(fixed[name])) for name in names
         }
-        self.randomized = any(name in sampler.rules for name in NAMES)
-        high = {name: _highest(name, sampler, fixed) for name in NAMES}
+        self._offsets = offset_names(robot)
+        self._kept = [n for n in names if n in sampler.rules or n not in self._offsets]
+        self.randomized = any(name in sampler.rules for name in names)
+        high = {name: _highest(name, sampler, fixed) for name in names}
         _check_noise(robot, action_map, high["torque_noise"])
         self.line = CommandLine(
             num_worlds,
@@ -93,7 +107,9 @@ class Wiring:
     def configure(self) -> None:
         """Let sensors and command line act by the present values."""
         self.line.configure(self.values["command_delay"], self.values["torque_noise"])
-        self.sensors.configure(self.values)
+        offsets = np.stack([self.values[name] for name in self._offsets], axis=1)
+        bias = self.values["joint_pos_bias"][:, None] + offsets
+        self.sensors.configure({**self.values, "joint_pos_bias": bias})
 
     def reseed(self, seed: int) -> None:
         """Go on with the noise of another seed."""
@@ -103,7 +119,7 @@ class Wiring:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays that a checkpoint needs."""
         return {
-            **self.values,
+            **{name: self.values[name] for name in self._kept},
             "commands": self.line.ring,
             "samples": self.sensors.ring,
             "measured": self.sensors.measured.buffer,

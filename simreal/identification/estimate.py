@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from simreal.core.params import flatten
+from simreal.core.robot import Robot
 from simreal.domains.domain import Domain
 from simreal.domains.randomization import JointSamples
+from simreal.domains.wiring import offset_names
 from simreal.errors import ParameterError
 from simreal.identification.unknowns import COMMAND_DELAY, Column
 
@@ -22,10 +24,13 @@ class Start:
 
     Attributes:
         x: Where it ended (P).
-        cost: What it left: squared differences in units of what remains unexplained, plus `x'x`.
+        offsets: What each log's encoders read where joints are at 0 (L, J) [rad or m].
+        cost: What it left: squared differences in units of what remains unexplained, plus `x'x`,
+            and squares of offsets in units of what was believed of them.
     """
 
     x: np.ndarray
+    offsets: np.ndarray
     cost: float
 
 
@@ -37,16 +42,20 @@ class PredictionError:
         log: Its name.
         held_out: Whether the fit has not seen it.
         horizons_s: After how long (H) [s].
+        zeros: What the log's encoders read where joints are at 0 (J) [rad or m].
         believed: With the domain's values (H, J) [rad or m].
         identified: With those that were identified (H, J).
+        zeroed: With those, and the zeros of this log's encoders, which it told itself (H, J).
         unmoved: If the robot stayed where it was (H, J).
     """
 
     log: str
     held_out: bool
     horizons_s: tuple[float, ...]
+    zeros: np.ndarray
     believed: np.ndarray
     identified: np.ndarray
+    zeroed: np.ndarray
     unmoved: np.ndarray
 
 
@@ -61,6 +70,7 @@ class Trace:
         measured: Positions (W, S, J) [rad or m].
         believed: As the domain's values predict them (W, S, J).
         identified: As those that were identified do (W, S, J).
+        zeroed: As they do with the zeros of this log's encoders (W, S, J).
     """
 
     log: str
@@ -69,6 +79,7 @@ class Trace:
     measured: np.ndarray
     believed: np.ndarray
     identified: np.ndarray
+    zeroed: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +160,40 @@ class Estimate:
         )
 
     @property
+    def offsets(self) -> np.ndarray:
+        """Return what encoders read at 0 in the logs that were fitted to (L, J) [rad or m]."""
+        return np.stack([error.zeros for error in self.errors if not error.held_out])
+
+    @property
+    def offset_std(self) -> np.ndarray:
+        """Return by how much that differs from log to log (J), 0 being what is meant."""
+        return np.asarray(np.sqrt(np.mean(self.offsets**2, axis=0)))
+
+    def joint(self, robot: Robot) -> dict[str, np.ndarray]:
+        """Return the samples, each with encoders that are zeroed as badly as in the logs.
+
+        Args:
+            robot: Whose logs they were.
+
+        Returns:
+            Parameter name to values (M, k) or (M,).
+        """
+        drawn = np.random.default_rng(self.num_samples).standard_normal(
+            (self.num_samples, robot.num_joints)
+        )
+        offsets = dict(zip(offset_names(robot), (self.offset_std * drawn).T, strict=True))
+        return {**self.samples, **(offsets if self.offset_std.any() else {})}
+
+    @property
     def num_samples(self) -> int:
         """Return M."""
         return len(next(iter(self.samples.values())))
 
-    def drawn(self, believed: Domain, name: str) -> Domain:
+    def drawn(self, robot: Robot, believed: Domain, name: str) -> Domain:
         """Return the identified domain, with one of the samples in every episode.
 
         Args:
+            robot: Whose logs they were.
             believed: What the fit began with.
             name: Its name.
 
@@ -166,7 +203,7 @@ class Estimate:
         """
         if not self.num_samples:
             raise ParameterError("no samples were drawn; set fit.samples to at least 1")
-        joint = JointSamples({key: values.tolist() for key, values in self.samples.items()})
+        joint = JointSamples({k: values.tolist() for k, values in self.joint(robot).items()})
         randomization = replace(believed.randomization, joint=joint)
         return replace(self.domain(believed, name), randomization=randomization)
 

@@ -183,8 +183,7 @@ class Predictor:
 
         Args:
             vectors: (M, P).
-            shift: What is added to positions and velocities that windows begin with, per vector
-                (M, 2 J).
+            shift: What is added to positions and velocities that windows begin with (M, W, 2 J).
 
         Returns:
             Positions and velocities (M, W, S, 2 J); not finite from where a world diverged.
@@ -196,7 +195,7 @@ class Predictor:
         found = np.empty((len(vectors), len(self._windows), self._clock.steps, width))
         starts = np.tile(self._windows.starts, (len(vectors), 1, 1))
         if shift is not None:
-            starts += shift[:, None]
+            starts += shift
         pairs = np.indices(starts.shape[:2]).reshape(2, -1)
         for i in range(0, pairs.shape[1], self._engine.num_worlds):
             turn = vector, window = tuple(pairs[:, i : i + self._engine.num_worlds])

@@ -55,6 +55,11 @@ def test_nominal_values_are_the_records(robot: Robot) -> None:
     assert link_lengths(robot) == {"upper_link": 0.2}
 
 
+def test_an_encoder_reads_in_the_unit_of_its_joint(robot: Robot) -> None:
+    assert catalogue(robot)["encoder_offset.shoulder"].unit == "rad"
+    assert catalogue(cart())["encoder_offset.rail"].unit == "m"
+
+
 def test_a_name_has_a_kind_and_a_target(robot: Robot) -> None:
     spec = catalogue(robot)["com.upper_link"]
     assert (spec.kind, spec.target, spec.size, spec.unit) == ("com", "upper_link", 3, "m")
@@ -67,6 +72,7 @@ def test_owners_say_who_applies_what(robot: Robot) -> None:
     assert owners["mass.upper_link"] == owners["gravity"] == "engine"
     assert owners["command_delay"] == owners["torque_noise"] == "actuation"
     assert owners["dropout"] == owners["joint_pos_bias"] == "sensing"
+    assert owners["encoder_offset.elbow"] == "sensing"
     assert world_specs().keys() < owners.keys()
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from simreal.core.state import State
+from simreal.domains.domain import Sensing
 from simreal.domains.sensors import Sensors
 from tests.domains.toy import TICK, TICKS
 
@@ -90,6 +91,16 @@ def test_bias_is_on_positions_alone() -> None:
     measured = made.measure(state(1.0, 3.0), NOW, NOW)
     np.testing.assert_allclose(measured.joint_pos[:, 0], [1.1, 0.8])
     np.testing.assert_array_equal(measured.joint_vel[:, 0], [3.0, 3.0])
+
+
+def test_every_joint_may_have_a_bias_of_its_own() -> None:
+    layout = State(2, 2)
+    made = Sensors(layout, ticks=5, tick_s=0.002, max_delay_s=0.0, seed=0)
+    zero = {name: np.zeros(2) for name in Sensing.__dataclass_fields__}
+    made.configure({**zero, "joint_pos_bias": np.array([[0.1, 0.2], [0.0, -0.3]])})
+    layout.joint_pos[...] = 1.0
+    measured = made.measure(layout, NOW, NOW).joint_pos
+    np.testing.assert_allclose(measured, [[1.1, 1.2], [1.0, 0.7]])
 
 
 def test_quantization_rounds_to_the_encoders_step_where_there_is_one() -> None:

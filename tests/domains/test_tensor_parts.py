@@ -7,8 +7,8 @@ from simreal.core.observation import Op, Term
 from simreal.core.observation_pipeline import ObservationPipeline
 from simreal.core.state import State
 from simreal.domains.actuators import CommandLine
+from simreal.domains.domain import Sensing
 from simreal.domains.sensors import Sensors
-from simreal.domains.wiring import NAMES
 
 torch = pytest.importorskip("torch")
 from simreal.domains.tensor_namespace import TorchNamespace  # noqa: E402
@@ -78,7 +78,7 @@ def test_torque_noise_reaches_the_driven_motors_with_its_spread() -> None:
 
 
 def sensor_values() -> dict[str, np.ndarray]:
-    values = {name: np.zeros(N) for name in NAMES}
+    values = {name: np.zeros(N) for name in Sensing.__dataclass_fields__}
     values["joint_pos_bias"] = np.linspace(-0.1, 0.1, N)
     values["joint_pos_resolution"] = np.array([0.0, 0.01, 0.02, 0.0, 0.05, 0.1])
     values["measurement_delay"] = np.array([0.0, 0.002, 0.009, 0.01, 0.012, 0.021])
@@ -88,7 +88,10 @@ def sensor_values() -> dict[str, np.ndarray]:
 def test_bias_quantization_and_delay_are_measured_like_on_the_cpu() -> None:
     layout, values = State(N, 2), sensor_values()
     sensors = Sensors(layout, ticks=K, tick_s=TICK, max_delay_s=0.021, seed=0)
-    sensors.configure(values)
+    offsets = {f"encoder_offset.{i}": RNG.normal(size=N) for i in range(2)}
+    bias = values["joint_pos_bias"][:, None] + np.stack(list(offsets.values()), axis=1)
+    sensors.configure({**values, "joint_pos_bias": bias})
+    values |= offsets
     names = frozenset(name for name, value in values.items() if value.any())
     other = TensorSensors(
         CounterRandom(0, N, CPU),
@@ -98,6 +101,7 @@ def test_bias_quantization_and_delay_are_measured_like_on_the_cpu() -> None:
         depth=len(sensors.ring),
         ticks=K,
         tick_s=TICK,
+        offsets=tuple(offsets),
     )
     tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}
     other.configure(tensors["measurement_delay"])

@@ -510,3 +510,34 @@ def test_pictures_come_from_the_engine(build: Build) -> None:
     picture = build(2).render(1, width=4, height=3)
     assert picture.shape == (3, 4, 3)
     assert (picture == 1).all()
+
+
+def test_an_encoder_that_is_off_is_read_and_not_true(build: Build) -> None:
+    off = {"encoder_offset": {"rail": 0.25}, "joint_damping": {"rail": 0.0}}
+    env, same = build(3, dynamics=off, sensing=Sensing(joint_pos_bias=0.5)), build(3)
+    seen, true = env.reset(), same.reset()
+    columns = [0, 1]  # two steps of history
+    np.testing.assert_allclose(seen[:, columns], true[:, columns] + 0.75, atol=1e-6)
+    np.testing.assert_array_equal(env.truth.joint_pos, same.truth.joint_pos)
+    seen, true = (each.step(np.zeros((3, 1))).obs for each in (env, same))
+    np.testing.assert_allclose(seen[:, columns], true[:, columns] + 0.75, atol=1e-6)
+
+
+def test_every_episode_may_have_encoders_that_are_off_otherwise(build: Build) -> None:
+    rule = Randomized(distribution=Uniform(-0.1, 0.1))
+    env = build(4, randomization=Randomization({"encoder_offset": {"*": rule}}))
+    state = env.get_state() if env.reset() is not None else {}
+    drawn = env.params["encoder_offset.rail"].copy()
+    assert len(np.unique(drawn)) == 4
+    seen = env.reset()
+    assert not np.isin(drawn, env.params["encoder_offset.rail"]).any()
+    offset = seen[:, 0] - env.truth.joint_pos[:, 0]
+    np.testing.assert_allclose(offset, env.params["encoder_offset.rail"][:, 0], atol=1e-6)
+    assert "params.encoder_offset.rail" in state
+
+
+def test_offsets_that_nobody_randomizes_are_not_in_a_checkpoint(build: Build) -> None:
+    """Runs that are older than offsets have none."""
+    env = build(2)
+    env.reset()
+    assert not [name for name in env.get_state() if "encoder_offset" in name]

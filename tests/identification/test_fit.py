@@ -15,6 +15,7 @@ from simreal.identification import (
     Estimate,
     FitSettings,
     LogColumns,
+    RobotLog,
     Unknown,
     Unknowns,
     identify,
@@ -135,15 +136,15 @@ def test_samples_are_a_domain_that_draws_them(
 ) -> None:
     robot, _, estimate = pendulum
     believed = Domain(name="believed", engine="mujoco")
-    domain = estimate.drawn(believed, "drawn")
+    domain = estimate.drawn(robot, believed, "drawn")
     assert domain.dynamics == estimate.domain(believed, "drawn").dynamics
     rules = domain.randomization.resolve(catalogue(robot))
-    assert rules.keys() == estimate.samples.keys()
+    assert rules.keys() == {*estimate.samples, "encoder_offset.shoulder"}
     for name, values in estimate.samples.items():
         assert rules[name].reach(np.zeros(1)) == (values.min(), values.max())
     none = replace(estimate, samples={n: v[:0] for n, v in estimate.samples.items()})
     with pytest.raises(ParameterError, match=r"fit\.samples"):
-        none.drawn(believed, "drawn")
+        none.drawn(robot, believed, "drawn")
 
 
 def test_what_was_identified_is_a_domain(
@@ -160,6 +161,53 @@ def test_what_was_identified_is_a_domain(
     drawn = estimate.domain(believed, "robot_3", sample=2).fixed(robot)
     assert drawn["mass.rod"] == estimate.samples["mass.rod"][2]
     assert drawn["com.rod"] == pytest.approx(estimate.samples["com.rod"][2])
+
+
+OFFSETS = (0.08, -0.05, -0.03)
+
+
+@pytest.fixture(scope="module")
+def askew() -> list[RobotLog]:
+    """Return logs of a pendulum whose encoder was zeroed elsewhere before each."""
+    pytest.importorskip("mujoco")
+    logs = [simulated_log(simple_pendulum(), {}, torque=1.5, seed=seed) for seed in range(3)]
+    return [
+        replace(log, joint_pos=log.joint_pos + off) for log, off in zip(logs, OFFSETS, strict=True)
+    ]
+
+
+def test_encoders_that_were_zeroed_askew_are_found(askew: list[RobotLog]) -> None:
+    robot, unknowns = simple_pendulum(), Unknowns({"com.rod": added(0.05)})
+    more = replace(QUICK, samples=200)
+    estimate = identify(robot, MUJOCO, unknowns, askew[:2], askew[2:], more)
+    # What logs have in common may as well be a weight beside the rod.
+    x, std = found(estimate)["com.rod[0]"]
+    assert abs(x - robot.link("rod").com[0]) < 3.0 * std
+    assert np.diff(estimate.offsets[:, 0]) == pytest.approx(OFFSETS[1] - OFFSETS[0], abs=2e-3)
+    length = abs(robot.link("rod").com[2])
+    common = (x - robot.link("rod").com[0]) / length
+    zeros = [error.zeros[0] for error in estimate.errors]
+    assert zeros == pytest.approx([off + common for off in OFFSETS], abs=5e-3)
+    held_out = estimate.errors[-1]
+    assert held_out.held_out
+    assert (held_out.zeroed < 0.5 * held_out.identified)[-2:].all()
+    assert estimate.offset_std[0] == pytest.approx(np.sqrt(np.mean(np.square(zeros[:2]))))
+    drawn = estimate.joint(robot)["encoder_offset.shoulder"]
+    assert np.std(drawn) == pytest.approx(estimate.offset_std[0], rel=0.2)
+
+
+def test_encoders_that_are_known_to_be_right_are_believed(askew: list[RobotLog]) -> None:
+    robot, unknowns = simple_pendulum(), Unknowns({"com.rod": added(0.05)})
+    estimate = identify(
+        robot, MUJOCO, unknowns, askew[:1], askew[1:], replace(QUICK, zero_spread=0.0)
+    )
+    assert not estimate.offset_std.any()
+    assert "encoder_offset.shoulder" not in estimate.joint(robot)
+    x, std = found(estimate)["com.rod[0]"]
+    assert abs(x - robot.link("rod").com[0]) > 10.0 * std, "the weight takes the blame"
+    for error in estimate.errors:
+        np.testing.assert_array_equal(error.zeroed, error.identified)
+        assert not error.zeros.any()
 
 
 def test_two_links_are_told_apart() -> None:
