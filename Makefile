@@ -57,9 +57,9 @@ wheel: $(STAMP)
 	build/wheel/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
 	cd build && wheel/bin/simreal --help > /dev/null && wheel/bin/simreal list && wheel/bin/simreal info
 
-# Not among them: trainings that take hours, what needs a GPU, and what the scripts share.
-LONG := transfer_table pretraining published_returns ppo_learning staying_up gpu
-SHARED := rounds readme_tables gpu_checks gpu_physics gpu_training
+# Not among them: trainings that take hours, what needs a GPU or logs, and what the scripts share.
+LONG := transfer_table pretraining published_returns ppo_learning staying_up gpu identification identified_transfer
+SHARED := rounds gpu_checks gpu_physics gpu_training
 HEADLINES := $(filter-out $(patsubst %,benchmarks/%.py,$(LONG) $(SHARED)),$(wildcard benchmarks/*.py))
 
 bench: $(STAMP)

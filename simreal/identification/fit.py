@@ -78,7 +78,7 @@ class FitSettings:
     horizons_s: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
     starts: int = 3
     zero_spread: float = 0.05
-    samples: int = 64
+    samples: int = 256
     seed: int = 0
     max_worlds: int = 4096
     workers: int = 1

@@ -123,8 +123,8 @@ def test_samples_lie_around_the_estimate(
     pendulum: tuple[Robot, dict[str, float], Estimate],
 ) -> None:
     estimate = pendulum[2]
-    assert estimate.samples["mass.rod"].shape == (64,)
-    assert estimate.samples["com.rod"].shape == (64, 3)
+    assert estimate.samples["mass.rod"].shape == (256,)
+    assert estimate.samples["com.rod"].shape == (256, 3)
     mean, std = found(estimate)["joint_friction.shoulder"]
     drawn = estimate.samples["joint_friction.shoulder"]
     assert (abs(drawn - mean) < 5.0 * std).all()
