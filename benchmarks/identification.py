@@ -2,11 +2,9 @@
 
 The DFKI double pendulum (https://github.com/dfki-ric-underactuated-lab/double_pendulum, runs of
 2023-06-29): eight logs of ten seconds, of which every other one is fitted to, starting from the
-published model. The kit has none of the files; the folder with them is given. Policies, if any are
-given, are measured where they would have been without the logs, on what was identified, and on
-domains drawn from what the logs leave open.
+published model. The kit has none of the files; the folder with them is given.
 
-    python benchmarks/identification.py --logs FOLDER --policies pendubot-pybullet-randomized
+    python benchmarks/identification.py --logs FOLDER
 """
 
 import argparse
@@ -18,16 +16,12 @@ from typing import Any
 import numpy as np
 
 from rounds import RESULTS
-from simreal.apps.evaluate import load_act
 from simreal.config import compose
 from simreal.core.robot import Robot
-from simreal.core.task import Task
 from simreal.domains import Domain
 from simreal.evaluation.atomic_file import write_atomic
-from simreal.evaluation.measure import measure
 from simreal.evaluation.provenance import collect_provenance
 from simreal.identification import (
-    Estimate,
     FitSettings,
     LogColumns,
     Unknowns,
@@ -35,16 +29,13 @@ from simreal.identification import (
     read_log,
 )
 
-EPISODES = 200
 MODELS = ("unmoved", "believed", "identified", "zeroed")
-NUM_SAMPLES = 8  # of the robots drawn from what the logs leave open, each on its own
 
 
 def main() -> int:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--logs", type=Path, required=True, help="folder of *.csv.gz")
-    parser.add_argument("--policies", nargs="*", default=[], help="bundles, runs, shipped ones")
     parser.add_argument("--output", type=Path, default=RESULTS / "identification.json")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -82,7 +73,6 @@ def main() -> int:
             error.log: {model: getattr(error, model).tolist() for model in MODELS}
             for error in held_out
         },
-        "success": success(options.policies, estimate, robot, target),
         "provenance": collect_provenance([0]).to_dict(),
     }
     write_atomic(options.output, (json.dumps(report, indent=1) + "\n").encode())
@@ -90,30 +80,8 @@ def main() -> int:
     for model, rows in report["rms_of_held_out"].items():
         for horizon, row in zip(report["horizons_s"], rows, strict=True):
             print(f"{model:<11} {horizon:<5g} s", *(f"{value:.4f}" for value in row))
-    for policy, rows in report["success"].items():
-        print(policy, *(f"{name} {100.0 * rate:.1f} %" for name, rate in rows.items()))
     print(f"wrote {options.output}")
     return 0
-
-
-def success(
-    policies: list[str], estimate: Estimate, robot: Robot, target: Domain
-) -> dict[str, dict[str, float]]:
-    """Return policy to domain to share of 200 test episodes that succeed."""
-    task: Task = compose("evaluate").build("task", Task)
-    domains = [target, estimate.domain(target, "identified")]
-    domains += [estimate.domain(target, f"identified_{i + 1}", i) for i in range(NUM_SAMPLES)]
-    domains.append(estimate.drawn(robot, target, "identified_drawn"))
-    found: dict[str, dict[str, float]] = {}
-    for name in policies:
-        label, (act, seed) = load_act(name, robot, task)
-        rows = found.setdefault(label, {})
-        for domain in domains:
-            records = measure(
-                act, robot, task, domain, policy=label, seed=seed, num_episodes=EPISODES
-            )
-            rows[domain.name] = sum(bool(r.success) for r in records) / len(records)
-    return found
 
 
 if __name__ == "__main__":

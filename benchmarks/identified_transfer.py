@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--logs", type=Path, required=True)
     parser.add_argument("--policies", nargs="+", required=True)
-    parser.add_argument("--seeds", type=int, default=2, help="trainings from scratch")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings from scratch")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "identified_transfer")
     parser.add_argument("--output", type=Path, default=RESULTS / "identified_transfer.json")

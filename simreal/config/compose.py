@@ -6,9 +6,10 @@ can be checked against, and then with everything. Only plain containers leave th
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -109,7 +110,7 @@ def compose(primary: str, lines: Sequence[str] = (), catalog: Catalog | None = N
         ConfigError: One line with the file, the key, what was seen, what is allowed and the
             nearest name.
     """
-    catalog, lines = _catalog_of(lines, catalog)
+    catalog, paths, lines = _catalog_of(lines, catalog)
     if primary not in catalog.primaries:
         known = list(catalog.primaries)
         raise ConfigError(
@@ -133,7 +134,7 @@ def compose(primary: str, lines: Sequence[str] = (), catalog: Catalog | None = N
             origins = origins.override(checked)
             config = session.compose([*choice_lines, *checked], origins)
         values = session.plain(config, origins)
-    return Composed(primary, values, choices, tuple(lines), origins)
+    return Composed(primary, values, choices, (*paths, *lines), origins)
 
 
 def jobs(primary: str, arguments: Sequence[str], catalog: Catalog | None = None) -> list[Composed]:
@@ -152,7 +153,7 @@ def jobs(primary: str, arguments: Sequence[str], catalog: Catalog | None = None)
     lines = [line for line in arguments if line not in overrides.SWEEP_FLAGS]
     if len(lines) == len(arguments):
         return [compose(primary, lines, catalog)]
-    catalog, lines = _catalog_of(lines, catalog)
+    catalog, paths, lines = _catalog_of(lines, catalog)
     choices: list[list[str]] = []
     for item in overrides.parse(lines, primary, catalog):
         if not item.is_sweep_override():
@@ -167,11 +168,17 @@ def jobs(primary: str, arguments: Sequence[str], catalog: Catalog | None = None)
                 "choice(a,b)."
             ) from error
         choices.append([f"{prefix}={value}" for value in values])
-    return [compose(primary, job, catalog) for job in itertools.product(*choices)]
+    found = [compose(primary, job, catalog) for job in itertools.product(*choices)]
+    return [replace(job, overrides=(*paths, *job.overrides)) for job in found]
 
 
-def _catalog_of(lines: Sequence[str], catalog: Catalog | None) -> tuple[Catalog, list[str]]:
-    """Return the catalog with the folders that the command line adds, and the other overrides."""
+def _catalog_of(
+    lines: Sequence[str], catalog: Catalog | None
+) -> tuple[Catalog, list[str], list[str]]:
+    """Return the catalog with the folders that the command line adds; that; and the other lines.
+
+    The folders are named from the root, so that a run is continued from anywhere.
+    """
     added: list[Path] = []
     rest = []
     for line in lines:
@@ -180,6 +187,15 @@ def _catalog_of(lines: Sequence[str], catalog: Catalog | None) -> tuple[Catalog,
             rest.append(line)
             continue
         items = value.strip("[]").split(",")
-        added += [Path(item.strip(" '\"").removeprefix("file://")) for item in items]
+        added += [_folder(item.strip(" '\"")) for item in items]
     catalog = catalog or Catalog.default()
-    return (catalog.extended(added) if added else catalog), rest
+    if not added:
+        return catalog, [], rest
+    places = ",".join(path.resolve().as_uri() for path in added)
+    return catalog.extended(added), [f"{SEARCHPATH}=[{places}]"], rest
+
+
+def _folder(item: str) -> Path:
+    """Return the folder that an address or a path names."""
+    address = item.removeprefix("file://")
+    return Path(item if address == item else unquote(address))

@@ -161,6 +161,26 @@ def test_further_folder_adds_options(catalog: Catalog, tmp_path: Path) -> None:
     assert composed.origins.file(("task", "horizon")) == str(mine / "task/lift.yaml")
 
 
+@pytest.mark.parametrize("written", [lambda p: p.as_uri(), lambda p: p.name])
+def test_a_further_folder_is_part_of_what_a_run_began_with(
+    catalog: Catalog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: Callable[[Path], str],
+) -> None:
+    mine = tmp_path / "my own"
+    (mine / "task").mkdir(parents=True)
+    (mine / "task" / "lift.yaml").write_text("_target_: toy_kit.Reach\nhorizon: 42\n")
+    monkeypatch.chdir(tmp_path)
+    words = [f"hydra.searchpath=[{written(mine)}]", "task=lift", "seed=3,4", "-m"]
+    first, second = jobs("train", words, catalog)
+    assert first.overrides == (f"hydra.searchpath=[{mine.as_uri()}]", "task=lift", "seed=3")
+    monkeypatch.chdir("/")
+    again = compose("train", second.overrides, catalog)
+    assert (again.values["task"]["horizon"], again.values["seed"]) == (42, 4)
+    assert again.overrides == second.overrides
+
+
 def test_shipped_option_is_not_shadowed(catalog: Catalog, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     (mine / "task").mkdir(parents=True)
