@@ -124,11 +124,16 @@ def _measured(
         "rows": rows,
         "runs": runs,
         "identified": {
-            name: json.loads((args.folder / f"identified-{name}/identification.json").read_text())
+            name: _kept(args.folder / f"identified-{name}/identification.json")
             for name in ("own", "others")
         },
         "provenance": found["provenance"],
     }
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text())
+    return {key: content[key] for key in ("unknowns", "costs", "at_bounds", "errors", "provenance")}
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -137,7 +142,8 @@ def markdown(content: dict[str, Any]) -> str:
     Args:
         content: Of the results file.
     """
-    heads = ("success of 200 episodes on robots", *content["policies"], SCRATCH)
+    sources = (f"source {i}" for i in range(len(content["policies"])))
+    heads = ("success of 200 episodes on robots", *sources, SCRATCH)
     lines = [heads, ("---",) * len(heads)]
     for domain, title in DOMAINS.items():
         cells: list[str] = []

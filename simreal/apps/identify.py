@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,12 +95,17 @@ def main(args: list[str]) -> int:
     if not logs:
         raise ConfigError("files: got none; name at least one log, for instance files=run.csv")
     held_out = _logs("held_out", settings.held_out, columns, robot)
+    _check_apart(settings)
     _check_name(settings.name)
     folder = run_folder(settings.output, f"{robot.name}-identify", settings.fit.seed)
     save_config(folder, composed)
     seconds = sum(float(log.time_s[-1] - log.time_s[0]) for log in logs)
     say(f"{len(logs)} logs of {seconds:.0f} s in all, {len(held_out)} held out; this takes minutes")
-    estimate = identify(robot, target, unknowns, logs, held_out, settings.fit)
+    try:
+        estimate = identify(robot, target, unknowns, logs, held_out, settings.fit)
+    except BaseException:
+        shutil.rmtree(folder)  # which is new, and holds no result
+        raise
     _write(folder, composed, settings, robot, estimate)
     write_atomic(folder / "prediction.png", to_png(_figure(estimate, robot)))
     _print(estimate, [joint.name for joint in robot.movable])
@@ -110,9 +116,39 @@ def main(args: list[str]) -> int:
     path = shlex.quote(f"hydra.searchpath=[{conf.resolve().as_uri()}]")
     # `task=` decides on the robot; what the default task has needs no word.
     task = "" if robot.name == _DEFAULT_ROBOT else "task=TASK "
+    if not _predicts_better(estimate):
+        say(
+            "NOTHING LEARNED: what was identified predicts no better than what was believed, or "
+            "than a robot that stays where it is; check columns, units (rad, s, Nm) and signs"
+        )
+        return 0
     drawn = f",{settings.name}_drawn -m" if estimate.num_samples else ""
     say(f"next       simreal evaluate {task}{path} target={settings.name}{drawn}")
     return 0
+
+
+def _check_apart(settings: IdentifySettings) -> None:
+    """Refuse a log that is fitted to and held out, or named twice in two ways."""
+    paths = [Path(name).resolve() for name in (*_names(settings.files), *_names(settings.held_out))]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ConfigError(
+                f"files, held_out: got '{path}' twice; a log is fitted to or held out, once"
+            )
+
+
+def _names(files: str | list[str] | None) -> list[str]:
+    return [files] if isinstance(files, str) else files or []
+
+
+def _predicts_better(estimate: Estimate) -> bool:
+    """Return whether the fit was worth it, at the farthest horizon of logs that it has not seen."""
+    errors = [error for error in estimate.errors if error.held_out] or estimate.errors
+    found, believed, unmoved = (
+        np.sqrt(np.mean([getattr(error, model)[-1] ** 2 for error in errors], axis=0))
+        for model in ("zeroed", "believed", "unmoved")
+    )
+    return bool((found <= believed).any() and (found < unmoved).any())
 
 
 def _check_name(name: str) -> None:
@@ -127,7 +163,7 @@ def _check_name(name: str) -> None:
 def _logs(
     key: str, files: str | list[str] | None, columns: LogColumns, robot: Robot
 ) -> list[RobotLog]:
-    names = [files] if isinstance(files, str) else files or []
+    names = _names(files)
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{key}: got '{name}' twice; name each log once")
@@ -232,8 +268,8 @@ def _print(estimate: Estimate, joints: Sequence[str]) -> None:
             f"{joint} {size:.2g}" for joint, size in zip(joints, estimate.offset_std, strict=True)
         )
         say(
-            f"zeros of the encoders differ from log to log by {sizes} [rad or m]; with its own "
-            f"zeros a log is predicted as in the lines '{_ZEROED}'"
+            f"encoders read {sizes} [rad or m] where joints are at 0 (root mean square of the "
+            f"logs); with its own zeros a log is predicted as in the lines '{_ZEROED}'"
         )
     if estimate.at_bounds:
         say(

@@ -63,8 +63,7 @@ def run_folder(output: str | None, label: str, seed: int) -> Path:
         # What a process that was killed while it began left half-written is no run.
         used = folder.is_dir() and any(p.suffix != ".part" for p in folder.iterdir())
         if used or (folder.exists() and not folder.is_dir()):
-            begun = (folder / RUN_FILE).is_file()
-            hint = f", or continue that run with resume={folder}" if begun else ""
+            hint = f", or continue that run with resume={folder}" if _resumable(folder) else ""
             raise ConfigError(
                 f"output: got '{folder}', which exists and is not empty; choose another folder"
                 f"{hint}"
@@ -84,6 +83,15 @@ def run_folder(output: str | None, label: str, seed: int) -> Path:
             "folder with output="
         ) from error
     return folder
+
+
+def _resumable(folder: Path) -> bool:
+    """Return whether a folder holds a run of a verb that can continue it."""
+    try:
+        verb = json.loads((folder / RUN_FILE).read_text()).get("verb")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return verb in ("train", "transfer")
 
 
 def save_config(folder: Path, composed: Composed) -> None:

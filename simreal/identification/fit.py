@@ -30,6 +30,7 @@ from scipy.optimize import least_squares
 
 from simreal.core.params import catalogue
 from simreal.core.robot import Robot
+from simreal.core.seeding import check_seed
 from simreal.domains.domain import Domain
 from simreal.errors import ConfigError
 from simreal.identification.estimate import Estimate, PredictionError, Start, Trace
@@ -47,6 +48,7 @@ _TRACE_S, _TRACE_STEP_S = 5.0, 0.01
 _LEAST_UNIT = 1e-9  # where a joint never moved, as a model says
 _ROUNDS = 10  # of fit and new units, at most
 _SETTLED = 0.03  # relative change of the units at which they stay
+_ON_GRID = 1e-6  # relative
 _ROUGH, _FINE = 1e-3, 1e-5  # relative changes of cost and unknowns at which a fit ends
 
 
@@ -103,6 +105,8 @@ class FitSettings:
             )
         if not self.horizons_s or min(self.horizons_s) < self.tick_s:
             raise ConfigError(f"horizons_s is {self.horizons_s}; times of a tick at least needed")
+        self._check_grids()
+        check_seed(self.seed)
         for name in ("max_worlds", "workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 is needed")
@@ -113,10 +117,27 @@ class FitSettings:
                 f"starts is {self.starts}, samples is {self.samples}; at least 1 and 0 are needed"
             )
 
+    def _check_grids(self) -> None:
+        least = min(self.horizons_s)
+        grids = [(self.step_s, self.tick_s), (self.window_s, self.step_s), (least, self.tick_s)]
+        for value, grid in [*grids, *((horizon, least) for horizon in self.horizons_s)]:
+            if abs(value / grid - round(value / grid)) > _ON_GRID:
+                raise ConfigError(
+                    f"{value:g} s is no multiple of {grid:g} s; step_s must be one of tick_s, "
+                    "window_s one of step_s, and horizons_s multiples of the least of them"
+                )
+
     @property
     def worlds(self) -> Worlds:
         """Return where it is simulated."""
         return Worlds(self.max_worlds, self.workers)
+
+    @property
+    def judging(self) -> Clock:
+        """Return how the windows are cut by which predictions are judged."""
+        least = min(self.horizons_s)
+        steps = round(max(self.horizons_s) / least)
+        return Clock(tick_s=self.tick_s, ticks=round(least / self.tick_s), steps=steps)
 
     @property
     def clock(self) -> Clock:
@@ -159,13 +180,16 @@ def identify(
         raise ConfigError("logs: got none; at least one is needed")
     vector = UnknownVector(unknowns, catalogue(robot), domain.fixed(robot))
     signals = [signals_of(log, settings.smooth_s) for log in logs]
+    judged = [signals_of(log, settings.smooth_s) for log in held_out]
+    for one in (*signals, *judged):  # before a fit that takes minutes
+        cut([one], settings.judging, settings.stride_s)
+        cut([one], settings.clock, settings.stride_s)
     windows = cut(signals, settings.clock, settings.stride_s)
     with _Fit(robot, domain, vector, signals, windows, settings) as fit:
         starts = fit.from_everywhere()
         best = min(starts, key=lambda start: start.cost)
         covariance = fit.covariance(best)
     judge = _Judge(robot, domain, vector, settings, best.x)
-    judged = [signals_of(log, settings.smooth_s) for log in held_out]
     zeros = [*best.offsets, *(judge.zeros(one) for one in judged)]
     every = list(zip([*signals, *judged], zeros, strict=True))
     drawn = np.random.default_rng(settings.seed + 1).multivariate_normal(
@@ -403,12 +427,9 @@ class _Judge:
             zeros: Offsets of its encoders (J).
             held: Whether the fit has not seen it.
         """
-        settings = self._settings
-        ticks = max(1, round(min(settings.horizons_s) / settings.tick_s))
-        steps = round(max(settings.horizons_s) / (ticks * settings.tick_s))
-        clock = Clock(tick_s=settings.tick_s, ticks=ticks, steps=steps)
+        settings, clock = self._settings, self._settings.judging
         windows = cut([signals], clock, settings.stride_s)
-        at = [round(h / (ticks * settings.tick_s)) - 1 for h in settings.horizons_s]
+        at = [round(h / min(settings.horizons_s)) - 1 for h in settings.horizons_s]
         off = self._predict(signals, zeros, windows, clock)[:, :, at] - windows.pos[:, at]
         still = windows.start_pos[:, None] - windows.pos[:, at]
         size = np.sqrt(np.mean(np.concatenate([off, still[None]]) ** 2, axis=1))

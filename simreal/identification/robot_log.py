@@ -19,6 +19,8 @@ from simreal.core.robot import Robot
 from simreal.errors import ConfigError, nearest
 
 _LEAST_ROWS = 16
+_SHORTEST_S, _LONGEST_S = 1e-5, 0.5  # from one row to the next
+_JUMP = 4.0  # rad from row to row, of an angle that was wrapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +84,32 @@ def read_log(path: Path, columns: LogColumns, robot: Robot) -> RobotLog:
     back = np.flatnonzero(np.diff(time_s) <= 0)
     if back.size:
         row = int(back[0]) + 1
+        same = time_s[row] == time_s[row - 1]
+        remedy = "remove rows that repeat a time" if same else "split the file there"
         raise ConfigError(
-            f"{path}: row {row + 1}: time {time_s[row]:g} s comes after {time_s[row - 1]:g} s; "
-            "time must increase, so split the file there"
+            f"{path}: row {row + 1}: time {time_s[row]!s} s comes after {time_s[row - 1]!s} s; "
+            f"time must increase: {remedy}"
+        )
+    period = float(np.median(np.diff(time_s)))
+    if not _SHORTEST_S <= period <= _LONGEST_S:
+        raise ConfigError(
+            f"{path}: rows are {period:g} s apart; {_SHORTEST_S:g} to {_LONGEST_S:g} s are "
+            f"expected: is column '{columns.time}' in seconds?"
         )
     command = np.zeros((time_s.size, len(actuators)))
     for i, name in enumerate(actuators):
         if name in columns.command:
             command[:, i] = table[columns.command[name]]
     positions = np.stack([table[columns.joint_pos[name]] for name in joints], axis=1)
+    for joint, column in zip(robot.movable, positions.T, strict=True):
+        jumps = np.flatnonzero(np.abs(np.diff(column)) > _JUMP)
+        if joint.kind != "prismatic" and jumps.size:
+            row = int(jumps[0]) + 1
+            raise ConfigError(
+                f"{path}: row {row + 1}: joint '{joint.name}' jumps from {column[row - 1]:g} to "
+                f"{column[row]:g} rad; angles must go on beyond pi: unwrap them (numpy.unwrap), "
+                "and write them in radians"
+            )
     return RobotLog(path.name, time_s, positions, command)
 
 

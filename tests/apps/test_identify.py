@@ -9,6 +9,7 @@ from simreal import cli
 from simreal.config import compose
 from simreal.core.params import catalogue
 from simreal.domains import Domain
+from simreal.identification import fit
 from simreal_envs.robots import simple_pendulum
 from tests.identification.samples import simulated_log
 
@@ -91,6 +92,48 @@ def test_what_ends_at_the_edge_is_said(
     assert "at the edge of what may be: command_delay;" in capsys.readouterr().out
 
 
+def test_a_log_is_fitted_to_or_held_out(
+    refuse: Refuse, tmp_path: Path, logs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(logs[0].parent)
+    line = refuse(*identify(tmp_path / "x", logs, f"held_out=./{logs[0].name}"))
+    assert "twice; a log is fitted to or held out" in line
+
+
+def test_a_log_that_is_too_short_is_refused_before_the_fit(
+    refuse: Refuse, tmp_path: Path, logs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = tmp_path / "short.csv"
+    short.write_text("".join(logs[1].read_text().splitlines(keepends=True)[:150]))
+    monkeypatch.setattr(fit._Fit, "from_everywhere", lambda _: pytest.fail("fitted"))
+    line = refuse(*identify(tmp_path / "x", logs, f"held_out={short}"))
+    assert "short.csv: no stretch of 0.5 s without a gap" in line
+    assert not (tmp_path / "x").exists()
+
+
+def test_nothing_is_recommended_where_nothing_was_learned(
+    tmp_path: Path, logs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.loadtxt(logs[0], delimiter=",", skiprows=1)
+    rows[:, 1] = 0.3
+    stuck = tmp_path / "stuck.csv"
+    np.savetxt(stuck, rows, delimiter=",", header="time,position,torque", comments="")
+    words = ("unknowns=friction", f"files={stuck}", "held_out=[]")
+    assert cli.main(identify(tmp_path / "x", logs, *words)) == 0
+    printed = capsys.readouterr().out
+    assert "NOTHING LEARNED" in printed
+    assert "next " not in printed
+
+
+def test_an_output_that_cannot_be_continued_is_not_said_to_be(
+    refuse: Refuse, tmp_path: Path, logs: list[Path]
+) -> None:
+    (tmp_path / "run.json").write_text('{"verb": "identify", "overrides": []}')
+    line = refuse(*identify(tmp_path, logs))
+    assert "choose another folder" in line
+    assert "resume" not in line
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -103,6 +146,10 @@ def test_what_ends_at_the_edge_is_said(
         (["fit.step=0.1"], "fit.step"),
         (["num_targets=-1"], "num_targets: got -1; at least 0"),
         (["held_out=[a.csv,a.csv]"], "held_out: got 'a.csv' twice"),
+        (["fit.horizons_s=[0.2,0.5]"], "0.5 s is no multiple of 0.2 s"),
+        (["fit.step_s=0.021"], "0.021 s is no multiple of 0.002 s"),
+        (["fit.seed=-1"], "seed is -1"),
+        (["fit.zero_spread=-1"], "zero_spread is -1.0; at least 0"),
     ],
 )
 def test_wrong_input_is_refused(

@@ -315,7 +315,7 @@ def test_what_logs_cannot_show_is_refused() -> None:
     log = simulated_log(robot, {}, seconds=0.3)
     with pytest.raises(ConfigError, match="got none; at least one"):
         identify(robot, MUJOCO, unknowns, [])
-    with pytest.raises(ConfigError, match=r"no stretch of 0.2 s without a gap"):
+    with pytest.raises(ConfigError, match=r"no stretch of 0.5 s without a gap"):
         identify(robot, MUJOCO, unknowns, [log], settings=QUICK)
     with pytest.raises(ConfigError, match="floating base"):
         identify(ant(), MUJOCO, unknowns, [log], settings=QUICK)

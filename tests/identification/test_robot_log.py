@@ -50,7 +50,14 @@ def test_columns_are_found_by_name_in_the_robots_order(tmp_path: Path, name: str
         (HEADER, [*ROWS[:5], "0.01,x,0,0", *ROWS[6:]], ["row 6", "got 0.01, 0, x, 0", "numbers"]),
         (HEADER, [*ROWS[:5], "0.01,1", *ROWS[6:]], ["row 6", "nothing"]),
         (HEADER, [*ROWS[:5], "0.01,nan,0,0", *ROWS[6:]], ["row 6", "finite"]),
-        (HEADER, [*ROWS[:5], *ROWS[4:]], ["row 6", "0.008 s comes after 0.008 s", "split"]),
+        (HEADER, [*ROWS[:5], *ROWS[4:]], ["row 6", "0.008 s comes after 0.008 s", "repeat"]),
+        (HEADER, [*ROWS[:5], *ROWS[3:]], ["row 6", "0.006 s comes after 0.008 s", "split"]),
+        (HEADER, [f"{2 * i},0,0,0" for i in range(20)], ["rows are 2 s apart", "'t' in seconds?"]),
+        (
+            HEADER,
+            [*ROWS[:5], "0.01,-5.9,0,0", *ROWS[6:]],
+            ["row 6: joint 'elbow' jumps from 0.4 to -5.9 rad", "unwrap"],
+        ),
         (HEADER, ROWS[:15], ["15 rows", "at least 16"]),
     ],
 )
