@@ -169,7 +169,11 @@ def test_a_chosen_folder_must_be_empty(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="choose another folder") as caught:
         run_folder(str(folder), "toy", 0)
     assert "resume" not in str(caught.value)
-    (folder / "run.json").write_text("{}")
+    for other in ("[]", "{", '{"verb": "identify"}'):  # nothing that resume= would take
+        (folder / "run.json").write_text(other)
+        with pytest.raises(ConfigError, match=r"choose another folder$"):
+            run_folder(str(folder), "toy", 0)
+    (folder / "run.json").write_text('{"verb": "train"}')
     with pytest.raises(ConfigError, match=f"continue that run with resume={folder}"):
         run_folder(str(folder), "toy", 0)
 
